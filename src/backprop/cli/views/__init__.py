@@ -1,0 +1,1 @@
+"""How a person reads an outcome: one file a verb, text only."""

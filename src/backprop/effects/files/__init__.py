@@ -1,0 +1,1 @@
+"""Bytes on disk: atomic writes, readers, token storage."""

@@ -1,0 +1,1 @@
+"""Looking at the world: every function returns facts."""

@@ -1,0 +1,1 @@
+"""Running a training plan on torch, TRL and PEFT."""

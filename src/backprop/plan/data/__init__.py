@@ -1,0 +1,1 @@
+"""What a row is, what of it is learned, and in which order."""

@@ -1,0 +1,123 @@
+"""The error catalogue as data, and the one exception that carries problems out of the effects layer."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from backprop.plan.decision import Problem
+
+
+class Family(enum.Enum):
+    """The part of an error code before the first underscore, and the exit code it has by default."""
+
+    INPUT = "INPUT"
+    CONFIG = "CONFIG"
+    DEP = "DEP"
+    RUNTIME = "RUNTIME"
+    STATE = "STATE"
+    HUB = "HUB"
+
+
+FAMILY_EXIT_CODE = {
+    Family.INPUT: 1,
+    Family.CONFIG: 1,
+    Family.DEP: 2,
+    Family.RUNTIME: 2,
+    Family.STATE: 2,
+    Family.HUB: 2,
+}
+
+
+@attrs.frozen
+class CatalogueEntry:
+    """What is promised about one error code."""
+
+    code: str
+    meaning: str
+    hint: str
+    """The next step when the problem itself names none."""
+    exit_code: int
+    retryable: bool = False
+
+    @property
+    def family(self) -> Family:
+        """The family that the code's prefix names."""
+        return Family(self.code.split("_", 1)[0])
+
+
+def _entry(
+    code: str, meaning: str, hint: str, *, exit_code: int | None = None, retryable: bool = False
+) -> CatalogueEntry:
+    default = FAMILY_EXIT_CODE[Family(code.split("_", 1)[0])]
+    return CatalogueEntry(
+        code=code,
+        meaning=meaning,
+        hint=hint,
+        exit_code=default if exit_code is None else exit_code,
+        retryable=retryable,
+    )
+
+
+CATALOGUE: dict[str, CatalogueEntry] = {
+    entry.code: entry
+    for entry in (
+        _entry("INPUT_VALIDATION_FAILED", "An argument cannot be used as given.", "Run the command with --help to see what it takes."),
+        _entry("INPUT_PATH_UNUSABLE", "A path given for output cannot be written.", "Choose another directory with --output.", exit_code=77),
+        _entry("INPUT_DATASET_NOT_FOUND", "The data set does not exist where it was looked for.", "Check the path given to --data."),
+        _entry("INPUT_DATASET_INVALID", "The data set cannot be trained on as it is.", "Fix the rows named, or pass another file to --data."),
+        _entry("INPUT_DATASET_PARSE_FAILED", "A line of the data set cannot be read.", "Fix the line named; every row must be one valid record."),
+        _entry("INPUT_DATASET_FORMAT_UNSUPPORTED", "The rows are in no format that is known.", "Use messages, conversations, instruction/output, prompt/completion or text."),
+        _entry("INPUT_DATASET_VALIDATION_FAILED", "Rows of the data set would train wrongly.", "Fix the rows named."),
+        _entry("INPUT_TARGETS_EMPTY", "No token of the data would be learned.", "Check that the rows have assistant turns, and that they fit --max-seq-length."),
+        _entry("INPUT_TARGETS_EVERYTHING", "Every token of the conversations would be learned, prompts included.", "Pass --train-on-prompt if this is meant."),
+        _entry("INPUT_TARGETS_LOST", "The chat template drops text that should be learned.", "Choose another --chat-template, or accept it with --allow-lost-targets."),
+        _entry("INPUT_TARGETS_TRUNCATED", "Many rows are longer than the sequence length.", "Raise --max-seq-length."),
+        _entry("INPUT_TARGETS_UNENDED", "Targets without an end-of-turn token: the model would not learn to stop.", "Choose a --chat-template that ends the assistant's turn."),
+        _entry("INPUT_CHAT_TEMPLATE_MISSING", "Conversations cannot be written for this model: it has no chat template.", "Pass --chat-template chatml, or a template file."),
+        _entry("INPUT_CHAT_TEMPLATE_INVALID", "The chat template cannot be used.", "Fix the template, or choose one with --chat-template NAME."),
+        _entry("INPUT_AUTH_REQUIRED", "The Hub refuses access without a token that has it.", "Accept the model's terms on the Hub, then set HF_TOKEN or run `hf auth login`."),
+        _entry("INPUT_MODEL_NOT_FOUND", "The model does not exist where it was looked for.", "Check the spelling of --model; local models are given by their directory."),
+        _entry("INPUT_RESUME_NOT_FOUND", "There is no such run to continue, or it cannot be continued.", "List what there is with `backprop runs`."),
+        _entry("INPUT_RUN_AMBIGUOUS", "More than one run begins like that.", "Give more letters of the run id."),
+        _entry("CONFIG_INVALID", "A configuration file cannot be read.", "Fix the file, or remove it."),
+        _entry("CONFIG_INVALID_SETTING", "A setting has a value that it cannot have.", "See `backprop train --help-all` for what each setting takes."),
+        _entry("CONFIG_UNKNOWN_SETTING", "A setting of this name does not exist.", "See `backprop config --show` for the names there are."),
+        _entry("DEP_MODEL_LOAD_FAILED", "The model cannot be loaded.", "Check that the model's files are complete.", retryable=True),
+        _entry("DEP_GPU_NOT_AVAILABLE", "No GPU can be used.", "Train on the CPU with --backend cpu.", exit_code=2),
+        _entry("DEP_PACKAGE_MISSING", "A package that this needs is not installed.", "Install the package named.", exit_code=1),
+        _entry("HUB_UNREACHABLE", "The Hub cannot be reached.", "Check the connection, or give a local directory.", exit_code=69, retryable=True),
+        _entry("HUB_RESPONSE_UNKNOWN", "The Hub answered with an error.", "Try again later.", retryable=True),
+        _entry("RUNTIME_TRAINING_FAILED", "Training stopped by an error.", "Run again with -v for the full trace.", retryable=True),
+        _entry("RUNTIME_TRAINING_ABORTED", "Training was interrupted.", "Continue with `backprop resume`.", exit_code=130, retryable=True),
+        _entry("RUNTIME_TRAINING_DIVERGED", "The loss is no longer a finite number.", "Lower --lr, or look for broken rows in the data.", retryable=False),
+        _entry("RUNTIME_GENERATION_FAILED", "Generation stopped by an error.", "Run again with -v for the full trace."),
+        _entry("RUNTIME_GPU_OOM", "The GPU ran out of memory.", "Lower --batch-size or --max-seq-length.", exit_code=137, retryable=True),
+        _entry("RUNTIME_DISK_FULL", "The disk is full.", "Free some space, then continue with `backprop resume`.", retryable=True),
+        _entry("RUNTIME_PERMISSION_DENIED", "The operating system denied access.", "Check the permissions of the path named.", exit_code=77),
+        _entry("RUNTIME_INTERRUPTED", "Interrupted.", "Run the command again.", exit_code=130, retryable=True),
+        _entry("RUNTIME_BUG", "A bug of backprop.", "Please report it with the output of the same command with -v.", exit_code=70),
+        _entry("STATE_CHECKPOINT_INVALID", "A checkpoint is incomplete or damaged.", "Continue from an earlier one with `backprop resume`, or train again."),
+        _entry("STATE_RUN_ACTIVE", "Another process is working on this run.", "Wait until it has ended.", exit_code=1),
+        _entry("STATE_INPUTS_CHANGED", "The model or the data is no longer what the run was planned on.", "Restore it, or start a new run.", exit_code=1),
+        _entry("STATE_HISTORY_UNREADABLE", "The run history cannot be read.", "It is set aside beside itself; the runs' own records are used."),
+    )
+}  # fmt: skip
+
+
+class BackpropError(Exception):
+    """Problems on their way out of the effects layer; foreign exceptions are translated to it once.
+
+    ``problems`` is never empty; the first decides the exit code.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        assert problems, "an error names at least one problem"
+        self.problems = problems
+        super().__init__("; ".join(f"[{p.code}] {p.message}" for p in problems))
+
+
+def hint_for(problem: Problem) -> str:
+    """The problem's own next step, or the one its catalogue entry names."""
+    return problem.hint or CATALOGUE[problem.code].hint

@@ -1,0 +1,1 @@
+"""What the world is, as values; a failed probe is a value with a reason."""

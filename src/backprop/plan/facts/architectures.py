@@ -1,0 +1,214 @@
+"""The shapes of well-known models, so that plans work without a network, and the linear layers of each family.
+
+Numbers are those of the models' published ``config.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backprop.plan.facts.model import LinearLayer, ModelFacts, ModelSource
+
+FUSED_FAMILIES = frozenset({"phi3"})
+"""Families whose query, key, value stand in one ``qkv_proj`` and whose gate and up stand in one ``gate_up_proj``."""
+
+QKV_BIAS_FAMILIES = frozenset({"qwen2"})
+QK_NORM_FAMILIES = frozenset({"qwen3", "gemma3", "gemma3_text"})
+"""Families with a norm of head_dim weights on queries and keys."""
+FOUR_NORM_FAMILIES = frozenset({"gemma2", "gemma3", "gemma3_text"})
+
+
+def _shape(
+    model_type: str,
+    hidden_size: int,
+    num_hidden_layers: int,
+    num_attention_heads: int,
+    num_key_value_heads: int,
+    intermediate_size: int,
+    vocab_size: int,
+    max_position_embeddings: int,
+    *,
+    tied: bool = False,
+    head_dim: int | None = None,
+) -> Mapping[str, object]:
+    return {
+        "model_type": model_type,
+        "hidden_size": hidden_size,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+        "num_key_value_heads": num_key_value_heads,
+        "intermediate_size": intermediate_size,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": max_position_embeddings,
+        "tie_word_embeddings": tied,
+        "head_dim": head_dim or hidden_size // num_attention_heads,
+        "dtype": "bfloat16",
+    }
+
+
+_QWEN25 = {
+    "0.5B": _shape("qwen2", 896, 24, 14, 2, 4864, 151936, 32768, tied=True),
+    "1.5B": _shape("qwen2", 1536, 28, 12, 2, 8960, 151936, 32768, tied=True),
+    "3B": _shape("qwen2", 2048, 36, 16, 2, 11008, 151936, 32768, tied=True),
+    "7B": _shape("qwen2", 3584, 28, 28, 4, 18944, 152064, 32768),
+    "14B": _shape("qwen2", 5120, 48, 40, 8, 13824, 152064, 32768),
+    "32B": _shape("qwen2", 5120, 64, 40, 8, 27648, 152064, 32768),
+    "72B": _shape("qwen2", 8192, 80, 64, 8, 29568, 152064, 32768),
+}
+_QWEN3 = {
+    "0.6B": _shape("qwen3", 1024, 28, 16, 8, 3072, 151936, 40960, tied=True, head_dim=128),
+    "1.7B": _shape("qwen3", 2048, 28, 16, 8, 6144, 151936, 40960, tied=True, head_dim=128),
+    "4B": _shape("qwen3", 2560, 36, 32, 8, 9728, 151936, 40960, tied=True, head_dim=128),
+    "8B": _shape("qwen3", 4096, 36, 32, 8, 12288, 151936, 40960, head_dim=128),
+    "14B": _shape("qwen3", 5120, 40, 40, 8, 17408, 151936, 40960, head_dim=128),
+    "32B": _shape("qwen3", 5120, 64, 64, 8, 25600, 151936, 40960, head_dim=128),
+}
+_LLAMA_1B = _shape("llama", 2048, 16, 32, 8, 8192, 128256, 131072, tied=True)
+_LLAMA_3B = _shape("llama", 3072, 28, 24, 8, 8192, 128256, 131072, tied=True)
+_LLAMA_8B = _shape("llama", 4096, 32, 32, 8, 14336, 128256, 131072)
+_LLAMA_70B = _shape("llama", 8192, 80, 64, 8, 28672, 128256, 131072)
+_SMOLLM2 = {
+    "135M": _shape("llama", 576, 30, 9, 3, 1536, 49152, 8192, tied=True),
+    "360M": _shape("llama", 960, 32, 15, 5, 2560, 49152, 8192, tied=True),
+    "1.7B": _shape("llama", 2048, 24, 32, 32, 8192, 49152, 8192, tied=True),
+}
+
+ARCHITECTURES: Mapping[str, Mapping[str, object]] = {
+    **{f"Qwen/Qwen2.5-{size}{kind}": shape for size, shape in _QWEN25.items() for kind in ("", "-Instruct")},
+    **{f"Qwen/Qwen3-{size}": shape for size, shape in _QWEN3.items()},
+    **{f"meta-llama/Llama-3.2-1B{kind}": _LLAMA_1B for kind in ("", "-Instruct")},
+    **{f"meta-llama/Llama-3.2-3B{kind}": _LLAMA_3B for kind in ("", "-Instruct")},
+    **{f"meta-llama/Llama-3.1-8B{kind}": _LLAMA_8B for kind in ("", "-Instruct")},
+    **{f"meta-llama/Llama-3.1-70B{kind}": _LLAMA_70B for kind in ("", "-Instruct")},
+    **{f"HuggingFaceTB/SmolLM2-{size}{kind}": shape for size, shape in _SMOLLM2.items() for kind in ("", "-Instruct")},
+    "mistralai/Mistral-7B-Instruct-v0.3": _shape("mistral", 4096, 32, 32, 8, 14336, 32768, 32768),
+    "mistralai/Mistral-7B-v0.3": _shape("mistral", 4096, 32, 32, 8, 14336, 32768, 32768),
+    "microsoft/Phi-3-mini-4k-instruct": _shape("phi3", 3072, 32, 32, 32, 8192, 32064, 4096),
+    "microsoft/phi-4": _shape("phi3", 5120, 40, 40, 10, 17920, 100352, 16384),
+}
+
+
+def linear_layers_of(
+    model_type: str, *, hidden_size: int, num_heads: int, num_kv_heads: int, head_dim: int, intermediate_size: int
+) -> tuple[LinearLayer, ...]:
+    """The linear layers of one decoder layer in the Llama lineage, with their true grouped-query shapes."""
+    q, kv = num_heads * head_dim, num_kv_heads * head_dim
+    if model_type in FUSED_FAMILIES:
+        return (
+            LinearLayer("qkv_proj", hidden_size, q + 2 * kv),
+            LinearLayer("o_proj", q, hidden_size),
+            LinearLayer("gate_up_proj", hidden_size, 2 * intermediate_size),
+            LinearLayer("down_proj", intermediate_size, hidden_size),
+        )
+    return (
+        LinearLayer("q_proj", hidden_size, q),
+        LinearLayer("k_proj", hidden_size, kv),
+        LinearLayer("v_proj", hidden_size, kv),
+        LinearLayer("o_proj", q, hidden_size),
+        LinearLayer("gate_proj", hidden_size, intermediate_size),
+        LinearLayer("up_proj", hidden_size, intermediate_size),
+        LinearLayer("down_proj", intermediate_size, hidden_size),
+    )
+
+
+def count_parameters(
+    model_type: str,
+    layers: tuple[LinearLayer, ...],
+    *,
+    num_layers: int,
+    hidden_size: int,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    vocab_size: int,
+    tied: bool,
+) -> int:
+    """Every weight of the model: embeddings, head unless tied, linear layers, biases and norms."""
+    per_layer = sum(layer.in_features * layer.out_features for layer in layers)
+    per_layer += (4 if model_type in FOUR_NORM_FAMILIES else 2) * hidden_size
+    if model_type in QKV_BIAS_FAMILIES:
+        per_layer += (num_heads + 2 * num_kv_heads) * head_dim
+    if model_type in QK_NORM_FAMILIES:
+        per_layer += 2 * head_dim
+    return vocab_size * hidden_size * (1 if tied else 2) + num_layers * per_layer + hidden_size
+
+
+def facts_from_config(
+    config: Mapping[str, object],
+    *,
+    name: str,
+    source: ModelSource,
+    directory: str | None = None,
+    commit: str | None = None,
+    linear_layers: tuple[LinearLayer, ...] | None = None,
+    num_parameters: int | None = None,
+    weights_bytes: int | None = None,
+    weights_dtype: str | None = None,
+) -> ModelFacts:
+    """Facts from a ``config.json``; what its weight files showed wins over what the family implies.
+
+    Raises ``ValueError`` naming the first key that is missing or of a wrong type.
+    """
+    inner = config.get("text_config")
+    shape = inner if isinstance(inner, Mapping) else config
+    model_type = shape.get("model_type", config.get("model_type"))
+    if not isinstance(model_type, str):
+        raise ValueError('config.json has no "model_type"')
+    hidden = _whole(shape, "hidden_size")
+    heads = _whole(shape, "num_attention_heads")
+    kv_heads = _whole(shape, "num_key_value_heads", default=heads)
+    head_dim = _whole(shape, "head_dim", default=hidden // heads)
+    intermediate = _whole(shape, "intermediate_size", default=4 * hidden)
+    layers = _whole(shape, "num_hidden_layers")
+    vocab = _whole(shape, "vocab_size")
+    tied = bool(shape.get("tie_word_embeddings", config.get("tie_word_embeddings", False)))
+    linear = linear_layers or linear_layers_of(
+        model_type,
+        hidden_size=hidden,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate_size=intermediate,
+    )
+    counted = num_parameters or count_parameters(
+        model_type,
+        linear,
+        num_layers=layers,
+        hidden_size=hidden,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocab_size=vocab,
+        tied=tied,
+    )
+    longest = shape.get("max_position_embeddings")
+    return ModelFacts(
+        name=name,
+        source=source,
+        directory=directory,
+        commit=commit,
+        model_type=model_type,
+        num_parameters=counted,
+        num_layers=layers,
+        hidden_size=hidden,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate_size=intermediate,
+        vocab_size=vocab,
+        tie_word_embeddings=tied,
+        max_position_embeddings=longest if isinstance(longest, int) else None,
+        linear_layers=linear,
+        weights_bytes=weights_bytes,
+        weights_dtype=weights_dtype or str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),
+        is_quantized="quantization_config" in config,
+    )
+
+
+def _whole(config: Mapping[str, object], key: str, *, default: int | None = None) -> int:
+    value = config.get(key)
+    if value is None and default is not None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'config.json has no usable "{key}" (found {value!r})')
+    return value

@@ -1,0 +1,80 @@
+"""The data set as one streaming pass found it: counts, lengths and what of them is learned."""
+
+from __future__ import annotations
+
+import attrs
+
+from backprop.plan.decision import Problem
+
+
+@attrs.frozen
+class Share:
+    """A count among rows, with one example to look at."""
+
+    rows: int
+    example: str = ""
+    """Where one of them stands, ``file:line``, with a short excerpt."""
+
+
+@attrs.frozen
+class TokenFacts:
+    """What the rows are as tokens, after cutting at the sequence length."""
+
+    tokens: int
+    supervised_tokens: int
+    """Tokens that the loss is taken over."""
+    length_counts: tuple[tuple[int, int], ...]
+    """(length in tokens, rows) of the rows that are trained on, ascending; at most the sequence length long."""
+    longest_uncut: int
+    """Tokens of the longest row before cutting."""
+    uncut_p50: int
+    uncut_p90: int
+    uncut_p99: int
+    """Quantiles of the row lengths before cutting, for the remedy that a problem names."""
+    truncated: Share
+    without_target: Share
+    """Rows that have no token to learn (left); they are not trained on."""
+    fully_supervised: Share
+    """Conversations and pairs all of whose tokens are learned."""
+    lost_targets: Share
+    """Rows some of whose target text the chat template dropped."""
+    unplaced_targets: Share
+    """Rows with a turn that could not be found in the rendered text."""
+    unended_targets: Share
+    """Rows with an assistant turn that no end-of-turn token ends."""
+
+    @property
+    def sequences(self) -> int:
+        """Rows that are trained on."""
+        return sum(rows for _, rows in self.length_counts)
+
+
+@attrs.frozen
+class DatasetFacts:
+    """A data set, or the held-out part of one."""
+
+    name: str
+    """As the user gave it; for a file the absolute path."""
+    files: tuple[str, ...]
+    fingerprint: str
+    """SHA-256 over the files' bytes."""
+    num_bytes: int
+    row_format: str
+    """How the rows are laid out, such as ``openai``."""
+    rendering: str
+    """How a row becomes text: ``chat template``, ``prompt + completion`` or ``raw text``."""
+    rows: int
+    """Rows read, broken ones included."""
+    broken: tuple[Problem, ...] = ()
+    """The first broken rows, each with its line."""
+    num_broken: int = 0
+    tokens: TokenFacts | None = None
+    """None without a tokenizer."""
+
+
+@attrs.frozen
+class DataFacts:
+    """What is trained on, and what is held out."""
+
+    train: DatasetFacts
+    heldout: DatasetFacts | None = None

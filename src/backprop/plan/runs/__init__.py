@@ -1,0 +1,1 @@
+"""What is remembered of a run, and what may follow from it."""

@@ -1,0 +1,83 @@
+"""The DATA group: which rows, how they are written for the model, and what of them is learned."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from backprop.plan.settings.kinds import Choice, Switch, Whole, Words
+from backprop.plan.settings.option import group, opt
+
+
+class ChatFormat(enum.Enum):
+    """How a row is laid out."""
+
+    AUTO = "auto"
+    SHAREGPT = "sharegpt"
+    ALPACA = "alpaca"
+    OPENAI = "openai"
+    COMPLETION = "completion"
+    CHATML = "chatml"
+    RAW = "raw"
+
+
+@group("data")
+@attrs.frozen
+class DataSettings:
+    """BACKPROPAGATE_DATA__…"""
+
+    dataset_name: str | None = opt(
+        Words(),
+        "--data",
+        "-d",
+        unset="required",
+        help="Data set: a .jsonl, .json, .csv, .parquet or .txt file (also .gz, .zst), or a Hub data set name.",
+        metavar="FILE|NAME",
+        file_like=True,
+    )
+    dataset_split: str = opt(Words(), "--dataset-split", default="train", help="Split of a Hub data set.", rare=True)
+    max_samples: int | None = opt(
+        Whole(minimum=1), "--samples", unset="all", help="Use at most this many rows, from the start."
+    )
+    text_column: str = opt(Words(), "--text-column", default="text", help="Column that holds raw text.", rare=True)
+    chat_format: ChatFormat = opt(
+        Choice(ChatFormat),
+        "--data-format",
+        default=ChatFormat.AUTO,
+        help="Layout of the rows. auto: told from the first rows.",
+        rare=True,
+    )
+    chat_template: str | None = opt(
+        Words(),
+        "--chat-template",
+        unset="the model's own",
+        help="Chat template: a built-in name (chatml, llama3, gemma, mistral, alpaca, plain) or a Jinja file.",
+        metavar="NAME|FILE",
+        file_like=True,
+    )
+    train_on_prompt: bool = opt(
+        Switch(), "--train-on-prompt", default=False, help="Learn the prompts too, not only the assistant's turns."
+    )
+    allow_lost_targets: bool = opt(
+        Switch(),
+        "--allow-lost-targets",
+        default=False,
+        help="Train although the chat template drops text that should be learned.",
+        rare=True,
+    )
+    shuffle: bool = opt(Switch(), "--shuffle", default=True, help="Shuffle the rows, anew in every epoch.", rare=True)
+    packing: bool = opt(
+        Switch(),
+        "--packing",
+        default=True,
+        help="Pack several rows into one sequence, each isolated from the others.",
+    )
+    eval_split: str | None = opt(
+        Words(),
+        "--eval-split",
+        unset="no evaluation",
+        help="Held-out rows: a share of the data such as 0.1, or a file.",
+        metavar="SHARE|FILE",
+        file_like=True,
+    )

@@ -1,0 +1,252 @@
+"""What a setting's value can be: how it is read from text, checked, written back, and described.
+
+A kind raises ``ValueError`` with nothing but the expected shape; the resolver adds the name, the value and the place.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any, Protocol
+
+import attrs
+
+from backprop.plan.settings.nearest import nearest
+
+TRUE_WORDS = ("true", "1", "yes", "on")
+FALSE_WORDS = ("false", "0", "no", "off")
+
+
+class Kind(Protocol):
+    """How one sort of value is read and written. ``text(read(t))`` reads back to the same value."""
+
+    @property
+    def shape(self) -> str:
+        """The expected shape, to stand after "expected"."""
+
+    def read(self, text: str) -> Any:
+        """A value from a flag, a variable or a ``.env`` line."""
+
+    def accept(self, value: Any) -> Any:
+        """A value from a TOML file or from Python, checked."""
+
+    def text(self, value: Any) -> str:
+        """The value as a flag or variable would give it."""
+
+    def json_schema(self) -> dict[str, Any]:
+        """The value as JSON schema."""
+
+
+@attrs.frozen
+class Whole:
+    """A whole number within bounds, both included; the word ``auto`` reads as unset when allowed."""
+
+    minimum: int
+    maximum: int | None = None
+    auto: bool = False
+
+    @property
+    def shape(self) -> str:
+        span = f"of at least {self.minimum}" if self.maximum is None else f"from {self.minimum} to {self.maximum}"
+        return f"a whole number {span}" + (', or "auto"' if self.auto else "")
+
+    def read(self, text: str) -> int | None:
+        if self.auto and text.strip().lower() == "auto":
+            return None
+        try:
+            number = int(text.strip(), 10)
+        except ValueError:
+            raise ValueError(self.shape) from None
+        return self._within(number)
+
+    def accept(self, value: Any) -> int | None:
+        if isinstance(value, str) and self.auto:
+            return self.read(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(self.shape)
+        return self._within(value)
+
+    def text(self, value: int) -> str:
+        return str(value)
+
+    def json_schema(self) -> dict[str, Any]:
+        number: dict[str, Any] = {"type": "integer", "minimum": self.minimum}
+        if self.maximum is not None:
+            number["maximum"] = self.maximum
+        return {"anyOf": [number, {"const": "auto"}]} if self.auto else number
+
+    def _within(self, number: int) -> int:
+        if number < self.minimum or (self.maximum is not None and number > self.maximum):
+            raise ValueError(self.shape)
+        return number
+
+
+@attrs.frozen
+class Real:
+    """A finite number within bounds; ``above`` and ``below`` exclude their end, the ``at_`` ones include it."""
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+
+    @property
+    def shape(self) -> str:
+        bounds = (
+            (f"above {self.above:g}" if self.above is not None else ""),
+            (f"of at least {self.at_least:g}" if self.at_least is not None else ""),
+            (f"below {self.below:g}" if self.below is not None else ""),
+            (f"of at most {self.at_most:g}" if self.at_most is not None else ""),
+        )
+        return " ".join(["a number", " and ".join(b for b in bounds if b)]).strip()
+
+    def read(self, text: str) -> float:
+        try:
+            number = float(text.strip())
+        except ValueError:
+            raise ValueError(self.shape) from None
+        return self._within(number)
+
+    def accept(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(self.shape)
+        return self._within(float(value))
+
+    def text(self, value: float) -> str:
+        return repr(float(value))
+
+    def json_schema(self) -> dict[str, Any]:
+        names = {
+            "exclusiveMinimum": self.above,
+            "minimum": self.at_least,
+            "exclusiveMaximum": self.below,
+            "maximum": self.at_most,
+        }
+        return {"type": "number", **{k: v for k, v in names.items() if v is not None}}
+
+    def _within(self, number: float) -> float:
+        inside = (
+            math.isfinite(number)
+            and (self.above is None or number > self.above)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.below is None or number < self.below)
+            and (self.at_most is None or number <= self.at_most)
+        )
+        if not inside:
+            raise ValueError(self.shape)
+        return number
+
+
+@attrs.frozen
+class Switch:
+    """On or off."""
+
+    shape: str = "true or false"
+
+    def read(self, text: str) -> bool:
+        word = text.strip().lower()
+        if word in TRUE_WORDS:
+            return True
+        if word in FALSE_WORDS:
+            return False
+        raise ValueError(self.shape)
+
+    def accept(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(self.shape)
+        return value
+
+    def text(self, value: bool) -> str:
+        return "true" if value else "false"
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@attrs.frozen
+class Choice:
+    """One member of a closed set, by its value; ``synonyms`` are other words for a member."""
+
+    members: type[enum.Enum]
+    synonyms: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that name a member, in the order of declaration."""
+        return tuple(str(m.value) for m in self.members)
+
+    @property
+    def shape(self) -> str:
+        return "one of " + " / ".join(self.words)
+
+    def read(self, text: str) -> enum.Enum:
+        word = dict(self.synonyms).get(text.strip().lower(), text.strip().lower())
+        for member in self.members:
+            if str(member.value).lower() == word:
+                return member
+        close = nearest(word, self.words)
+        raise ValueError(self.shape + (f' (did you mean "{close}"?)' if close else ""))
+
+    def accept(self, value: Any) -> enum.Enum:
+        if isinstance(value, self.members):
+            return value
+        if isinstance(value, bool):
+            return self.read("true" if value else "false")
+        if not isinstance(value, str):
+            raise ValueError(self.shape)
+        return self.read(value)
+
+    def text(self, value: enum.Enum) -> str:
+        return str(value.value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"enum": list(self.words)}
+
+
+@attrs.frozen
+class Words:
+    """Any text that is not empty."""
+
+    shape: str = "some text"
+
+    def read(self, text: str) -> str:
+        if not text.strip() or "\0" in text:
+            raise ValueError(self.shape)
+        return text
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError(self.shape)
+        return self.read(value)
+
+    def text(self, value: str) -> str:
+        return value
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1}
+
+
+@attrs.frozen
+class Names:
+    """Names separated by commas; a TOML list of strings is the same."""
+
+    shape: str = "names separated by commas"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        names = tuple(part.strip() for part in text.split(","))
+        if not all(names):
+            raise ValueError(self.shape)
+        return names
+
+    def accept(self, value: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return self.read(value)
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise ValueError(self.shape)
+        return self.read(",".join(value))
+
+    def text(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}

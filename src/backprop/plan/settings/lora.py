@@ -1,0 +1,61 @@
+"""The LORA group: the shape of the adapter."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from backprop.plan.settings.kinds import Choice, Names, Real, Switch, Whole
+from backprop.plan.settings.option import group, opt
+
+
+class LoraPreset(enum.Enum):
+    """Rank, alpha and targets that belong together."""
+
+    QUALITY = "quality"
+    FAST = "fast"
+
+
+@group("lora")
+@attrs.frozen
+class LoraSettings:
+    """BACKPROPAGATE_LORA__…"""
+
+    preset: LoraPreset = opt(
+        Choice(LoraPreset),
+        "--lora-preset",
+        default=LoraPreset.QUALITY,
+        help="quality: rank 256, alpha 512, all linear layers. fast: rank 16, alpha 32, query and value only.",
+    )
+    r: int | None = opt(Whole(minimum=1), "--lora-r", unset="the preset's rank", help="LoRA rank.")
+    lora_alpha: float | None = opt(
+        Real(above=0),
+        "--lora-alpha",
+        unset="twice the rank, as in both presets",
+        help="LoRA alpha: the adapter's output is scaled by alpha / rank.",
+    )
+    lora_dropout: float = opt(
+        Real(at_least=0, below=1), "--lora-dropout", default=0.05, help="Dropout on the adapter's input.", rare=True
+    )
+    target_modules: tuple[str, ...] | None = opt(
+        Names(),
+        "--target-modules",
+        unset="the preset's",
+        help='Layers that get an adapter: names such as q_proj,v_proj, or "all-linear".',
+        metavar="NAMES",
+    )
+    use_gradient_checkpointing: bool | None = opt(
+        Switch(),
+        "--gradient-checkpointing",
+        unset="on for CUDA, off for the CPU",
+        help="Recompute activations in the backward pass: less memory, about a third more time.",
+        rare=True,
+    )
+    random_state: int = opt(
+        Whole(minimum=0, maximum=2**32 - 1),
+        "--lora-seed",
+        default=42,
+        help="Seed of the adapter's initial weights.",
+        rare=True,
+    )

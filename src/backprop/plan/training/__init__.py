@@ -1,0 +1,1 @@
+"""What a training run does, decided line by line."""

@@ -1,0 +1,1 @@
+"""The one JSON shape of everything that leaves or enters the program."""

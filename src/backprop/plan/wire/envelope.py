@@ -1,0 +1,43 @@
+"""The one JSON shape that every command prints: flat, with the command's own fields at the top level."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backprop.plan.decision import Problem
+from backprop.plan.errors import CATALOGUE, hint_for
+from backprop.plan.redaction import redact
+from backprop.plan.wire.converter import to_data
+from backprop.plan.wire.outcome import SCHEMA_VERSION, Outcome
+
+
+def envelope(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as a JSON object; the report's own fields follow the common ones."""
+    report = to_data(outcome.report) if outcome.report is not None else {}
+    common = {
+        "schema_version": SCHEMA_VERSION,
+        "command": outcome.command,
+        "status": outcome.status.value,
+        "exit_code": outcome.exit_code,
+        "problems": [problem_data(p) for p in outcome.problems],
+    }
+    assert not common.keys() & report.keys(), "a report does not shadow the envelope's own fields"
+    return {**common, **report}
+
+
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """A problem as the envelope and the JSON log show it, secrets masked."""
+    return {
+        "code": problem.code,
+        "severity": problem.severity.value,
+        "message": redact(problem.message),
+        "where": redact(problem.where),
+        "hint": redact(hint_for(problem)),
+        "retryable": CATALOGUE[problem.code].retryable,
+    }
+
+
+def envelope_json(outcome: Outcome) -> str:
+    """The envelope as one line of JSON, newline included."""
+    return json.dumps(envelope(outcome), ensure_ascii=False, allow_nan=False) + "\n"
