@@ -6,6 +6,15 @@ from typing import TypeAlias
 
 import attrs
 
+from backprop.plan.training.plan import TrainPlan
+
+
+@attrs.frozen
+class Planned:
+    """The plan that will be executed; not recorded as an event, since the run's record holds it."""
+
+    plan: TrainPlan
+
 
 @attrs.frozen
 class Started:
@@ -29,6 +38,8 @@ class Progressed:
 
     step: int
     num_steps: int
+    loss: float
+    tokens_per_second: float
     eta_seconds: float | None
 
 
@@ -108,7 +119,8 @@ class Failed:
 
 
 Event: TypeAlias = (
-    Started
+    Planned
+    | Started
     | Stage
     | Progressed
     | Step

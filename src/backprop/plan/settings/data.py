@@ -66,6 +66,13 @@ class DataSettings:
         help="Train although the chat template drops text that should be learned.",
         rare=True,
     )
+    allow_truncation: bool = opt(
+        Switch(),
+        "--allow-truncation",
+        default=False,
+        help="Train although more than a tenth of the rows is longer than --max-seq-length.",
+        rare=True,
+    )
     shuffle: bool = opt(Switch(), "--shuffle", default=True, help="Shuffle the rows, anew in every epoch.", rare=True)
     packing: bool = opt(
         Switch(),

@@ -1,0 +1,100 @@
+"""The shape of the adapter: rank, alpha and the layers that get one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from backprop.plan.decision import Decision, Problem
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.settings.lora import LoraPreset, LoraSettings
+from backprop.plan.settings.nearest import nearest
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.training.chosen import given
+
+ALL_LINEAR = "all-linear"
+
+
+@attrs.frozen
+class Preset:
+    """Rank, alpha and targets that belong together; alpha is twice the rank in both."""
+
+    rank: int
+    targets: tuple[str, ...]
+    why: str
+
+
+PRESETS: Mapping[LoraPreset, Preset] = {
+    LoraPreset.QUALITY: Preset(
+        256, (ALL_LINEAR,), "All linear layers at rank 256 come closest to full fine-tuning (arXiv:2405.09673)."
+    ),
+    LoraPreset.FAST: Preset(
+        16, ("q_proj", "v_proj", "qkv_proj"), "Query and value at rank 16 train fastest and need the least memory."
+    ),
+}
+
+
+@attrs.frozen
+class AdapterPlan:
+    """A LoRA adapter, arXiv:2106.09685: each target W gets B·A of the rank, scaled by alpha / rank."""
+
+    rank: Decision[int]
+    alpha: Decision[float]
+    targets: Decision[tuple[str, ...]]
+    dropout: float
+    seed: int
+    num_parameters: int
+    """Trainable parameters: the sum of r·(in + out) over every target in every layer."""
+
+    @property
+    def scale(self) -> float:
+        """What the adapter's output is multiplied by."""
+        return self.alpha.value / self.rank.value
+
+
+def plan_adapter(settings: LoraSettings, model: ModelFacts, *, origins: Origins) -> AdapterPlan | Problem:
+    """The preset's shape unless the user says otherwise; alpha follows the rank as in the preset."""
+    preset = PRESETS[settings.preset]
+    name = f"preset {settings.preset.value}"
+    targets = _targets(settings, preset, model, name, origins)
+    if isinstance(targets, Problem):
+        return targets
+    rank = Decision(preset.rank, name, preset.why) if settings.r is None else given(origins, "lora.r", settings.r)
+    alpha = (
+        Decision(2.0 * rank.value, "twice the rank", "Alpha follows the rank, so the scale stays 2.")
+        if settings.lora_alpha is None
+        else given(origins, "lora.lora_alpha", settings.lora_alpha)
+    )
+    targeted = [layer for layer in model.linear_layers if layer.name in targets.value]
+    per_layer = sum(layer.in_features + layer.out_features for layer in targeted)
+    return AdapterPlan(
+        rank=rank,
+        alpha=alpha,
+        targets=targets,
+        dropout=settings.lora_dropout,
+        seed=settings.random_state,
+        num_parameters=rank.value * per_layer * model.num_layers,
+    )
+
+
+def _targets(
+    settings: LoraSettings, preset: Preset, model: ModelFacts, preset_name: str, origins: Origins
+) -> Decision[tuple[str, ...]] | Problem:
+    present = tuple(layer.name for layer in model.linear_layers)
+    asked = settings.target_modules
+    if asked is None:
+        names = present if ALL_LINEAR in preset.targets else tuple(n for n in present if n in preset.targets)
+        return Decision(names or present, preset_name, preset.why)
+    unknown = [name for name in asked if name not in (*present, ALL_LINEAR)]
+    if unknown:
+        close = nearest(unknown[0], present)
+        origin = origins.of("lora.target_modules")
+        return Problem(
+            "CONFIG_INVALID_SETTING",
+            f'"{unknown[0]}" is not a layer of {model.name}; it has {", ".join(present)}.',
+            where=origin.name if origin else "--target-modules",
+            hint=f"Did you mean {close}?" if close else "Name some of these, or all-linear.",
+        )
+    names = present if ALL_LINEAR in asked else tuple(n for n in present if n in asked)
+    return given(origins, "lora.target_modules", names)

@@ -1,0 +1,86 @@
+"""A plan as the arguments of TRL, PEFT and transformers: a pure function, so that what is printed is what runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backprop.plan.settings.training import Scheduler
+from backprop.plan.training.plan import TrainPlan
+from backprop.plan.training.precision import NumberFormat
+from backprop.plan.training.rail import Rail
+
+
+def sft_arguments(plan: TrainPlan, *, staging_dir: str) -> dict[str, Any]:
+    """Keyword arguments of ``trl.SFTConfig``. ``staging_dir`` is where checkpoints are put together.
+
+    Rows come tokenized, cut, masked, packed and in order, so everything that TRL would do to them is off.
+    """
+    on_cuda = plan.rail.value is Rail.CUDA
+    compute = plan.precision.compute.value
+    constant = plan.learning_rate.scheduler.value is Scheduler.CONSTANT
+    return {
+        "output_dir": staging_dir,
+        "max_steps": plan.length.steps.value,
+        "per_device_train_batch_size": plan.batch.micro_batch.value,
+        "gradient_accumulation_steps": plan.batch.accumulation.value,
+        "learning_rate": plan.learning_rate.peak.value,
+        "lr_scheduler_type": plan.learning_rate.scheduler.value.value,
+        "warmup_steps": 0 if constant else plan.learning_rate.warmup_steps.value,
+        "weight_decay": plan.weight_decay,
+        "max_grad_norm": plan.max_grad_norm,
+        "optim": plan.optimizer.value.value,
+        "bf16": on_cuda and compute is NumberFormat.BFLOAT16,
+        "fp16": on_cuda and compute is NumberFormat.FLOAT16,
+        "use_cpu": not on_cuda,
+        "gradient_checkpointing": plan.gradient_checkpointing.value,
+        "seed": plan.seed,
+        "data_seed": plan.seed,
+        "packing": False,
+        "padding_free": False,
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": on_cuda,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "save_strategy": "steps",
+        "save_steps": plan.checkpoints.every.value,
+        "save_total_limit": None,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def lora_arguments(plan: TrainPlan) -> dict[str, Any]:
+    """Keyword arguments of ``peft.LoraConfig``."""
+    return {
+        "task_type": "CAUSAL_LM",
+        "r": plan.adapter.rank.value,
+        "lora_alpha": plan.adapter.alpha.value,
+        "lora_dropout": plan.adapter.dropout,
+        "target_modules": list(plan.adapter.targets.value),
+        "bias": "none",
+    }
+
+
+def load_arguments(plan: TrainPlan) -> dict[str, Any]:
+    """Keyword arguments of ``from_pretrained``; the data type by torch's name, as transformers takes it."""
+    return {
+        "dtype": plan.precision.compute.value.value,
+        "trust_remote_code": plan.trust_remote_code,
+        **({"device_map": {"": 0}} if plan.rail.value is Rail.CUDA else {}),
+    }
+
+
+def quantization_arguments(plan: TrainPlan) -> dict[str, Any] | None:
+    """Keyword arguments of ``transformers.BitsAndBytesConfig``; None when the weights are not held in 4 bits."""
+    if not plan.precision.load_in_4bit.value:
+        return None
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": plan.precision.compute.value.value,
+    }

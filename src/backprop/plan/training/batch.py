@@ -1,0 +1,103 @@
+"""How many sequences go through the model at once, and whether short rows share a sequence."""
+
+from __future__ import annotations
+
+import attrs
+from backprop.plan.data.packing import count_packed
+
+from backprop.plan.decision import Decision
+from backprop.plan.facts.dataset import DatasetFacts
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import TrainingSettings
+from backprop.plan.training.chosen import given, set_by
+from backprop.plan.training.rail import Rail
+
+GIB = 2**30
+NOMINAL_TOLERANCE_GIB = 1.5
+"""A card that reports up to this much below its nominal size counts as that size."""
+
+BATCH_TIERS: tuple[tuple[int, int], ...] = ((48, 8), (32, 6), (24, 4), (16, 2), (0, 1))
+"""(nominal GiB of the card at least, sequences): the ceiling of ``--batch-size auto``."""
+BATCH_UNKNOWN_VRAM = 2
+
+CPU_PACKED_LENGTH = 512
+"""Without a fused kernel the attention mask of a packed sequence costs its length squared."""
+
+
+@attrs.frozen
+class BatchPlan:
+    """What one optimizer step is made of."""
+
+    micro_batch: Decision[int]
+    """Sequences in one forward pass."""
+    accumulation: Decision[int]
+    """Forward passes added up before an update."""
+    packing: Decision[bool]
+    """Several rows in one sequence, each seeing only itself."""
+    sequence_length: Decision[int]
+    """The longest row in tokens; longer ones are cut."""
+    packed_length: Decision[int] | None
+    """The capacity of a packed sequence in tokens; None without packing."""
+
+    @property
+    def effective(self) -> int:
+        """Sequences in an update."""
+        return self.micro_batch.value * self.accumulation.value
+
+
+def nominal_tier(vram_bytes: int | None) -> int:
+    """The tier's batch for a card of so many bytes."""
+    if vram_bytes is None:
+        return BATCH_UNKNOWN_VRAM
+    reported = vram_bytes / GIB + NOMINAL_TOLERANCE_GIB
+    return next(batch for at_least, batch in BATCH_TIERS if reported >= at_least)
+
+
+def plan_micro_batch(
+    settings: TrainingSettings, *, rail: Rail, hardware: HardwareFacts, origins: Origins
+) -> Decision[int]:
+    """The user's batch, or the tier of the card; one sequence on the CPU."""
+    asked = settings.per_device_train_batch_size
+    if asked is not None:
+        return given(origins, "training.per_device_train_batch_size", asked)
+    if rail is Rail.CPU:
+        return Decision(1, "CPU", "One sequence at a time has no padding, and the processor is busy with one.")
+    gpu = hardware.gpu
+    total = gpu.vram_total_bytes if gpu else None
+    size = f"{total / GIB:.1f} GiB" if total else "unknown memory"
+    return Decision(nominal_tier(total), "tier of the card", f"The table's batch for a card with {size}.")
+
+
+def plan_packing(
+    asked: bool,
+    *,
+    rail: Rail,
+    data: DatasetFacts,
+    sequence_length: int,
+    effective: int,
+    origins: Origins,
+) -> tuple[Decision[bool], Decision[int] | None]:
+    """Whether to pack, and into sequences of which length."""
+    chosen = set_by(origins, "data.packing", asked)
+    if not asked:
+        return chosen or Decision(False, "given", "You asked for it."), None
+    if data.tokens is None:
+        return Decision(False, "unknown row lengths", "Rows cannot be packed before they are tokenized."), None
+    capacity = _packed_length(rail, data, sequence_length)
+    packed = count_packed(data.tokens.length_counts, capacity.value)
+    if chosen is None and packed < effective:
+        why = f"All rows fit into {packed} packed sequence(s): one update would see them more than once."
+        return Decision(False, "too few rows to pack", why), None
+    rows = data.tokens.sequences
+    why = f"{rows:,} rows become {packed:,} sequences, each row isolated from its neighbours."
+    return chosen or Decision(True, "default", why), capacity
+
+
+def _packed_length(rail: Rail, data: DatasetFacts, sequence_length: int) -> Decision[int]:
+    if rail is Rail.CUDA:
+        return Decision(sequence_length, "sequence length", "The card takes whole sequences best.")
+    assert data.tokens is not None
+    longest = max((length for length, _ in data.tokens.length_counts), default=1)
+    value = min(sequence_length, max(longest, CPU_PACKED_LENGTH))
+    return Decision(value, "CPU", "Longer packed sequences cost the processor their length squared in attention.")

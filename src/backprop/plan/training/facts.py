@@ -1,0 +1,37 @@
+"""All that a training plan looks at, and the one decision that the look itself needs."""
+
+from __future__ import annotations
+
+import attrs
+
+from backprop.plan.decision import Decision
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.dataset import DataFacts
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts, TokenizerFacts
+from backprop.plan.facts.software import SoftwareFacts
+from backprop.plan.settings.model import ModelSettings
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.training.chosen import set_by
+
+
+@attrs.frozen
+class TrainFacts:
+    """The world as one run finds it."""
+
+    model: ModelFacts | Absent
+    tokenizer: TokenizerFacts | Absent
+    data: DataFacts | Absent
+    hardware: HardwareFacts
+    software: SoftwareFacts
+
+
+def plan_sequence_length(settings: ModelSettings, model: ModelFacts | Absent, *, origins: Origins) -> Decision[int]:
+    """The longest row in tokens; needed before the data is read, since rows are cut and counted by it."""
+    asked = settings.max_seq_length
+    longest = None if isinstance(model, Absent) else model.max_position_embeddings
+    if longest is not None and longest < asked:
+        return Decision(longest, "the model's context", f"The model knows positions up to {longest:,} tokens.")
+    return set_by(origins, "model.max_seq_length", asked) or Decision(
+        asked, "default", "Long enough for most conversations; longer rows are counted below."
+    )

@@ -1,0 +1,75 @@
+"""How fast the weights move: peak learning rate, warm-up and schedule."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from backprop.plan.decision import Decision, Problem, warning
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import Scheduler, TrainingSettings
+from backprop.plan.training.chosen import given, set_by
+
+FULL_FINE_TUNING_RATE = 2e-5
+LORA_RATE = 10 * FULL_FINE_TUNING_RATE
+"""The best LoRA rate is about ten times full fine-tuning's, nearly whatever the rank (arXiv:2405.09673)."""
+DEFAULT_WARMUP_STEPS = 10
+
+
+@attrs.frozen
+class LearningRatePlan:
+    """The rate rises from zero to the peak over the warm-up, then follows the schedule to the last step."""
+
+    peak: Decision[float]
+    scheduler: Decision[Scheduler]
+    warmup_steps: Decision[int]
+
+
+def plan_learning_rate(settings: TrainingSettings, *, steps: int, origins: Origins) -> LearningRatePlan:
+    """An explicit rate always wins; unset is ten times full fine-tuning's 2e-5."""
+    asked = settings.learning_rate
+    peak = (
+        given(origins, "training.learning_rate", asked)
+        if asked is not None
+        else Decision(LORA_RATE, "LoRA default", "Ten times full fine-tuning's 2e-5 (arXiv:2405.09673).")
+    )
+    scheduler = set_by(origins, "training.lr_scheduler_type", settings.lr_scheduler_type) or Decision(
+        settings.lr_scheduler_type, "default", "The rate falls smoothly to zero at the last step."
+    )
+    return LearningRatePlan(peak=peak, scheduler=scheduler, warmup_steps=_warmup(settings, steps, origins))
+
+
+def _warmup(settings: TrainingSettings, steps: int, origins: Origins) -> Decision[int]:
+    if settings.warmup_steps is not None:
+        return given(origins, "training.warmup_steps", settings.warmup_steps)
+    if settings.warmup_ratio is not None:
+        value = math.ceil(settings.warmup_ratio * steps)
+        return given(origins, "training.warmup_ratio", value)
+    value = min(DEFAULT_WARMUP_STEPS, steps // 10)
+    return Decision(value, "10 steps, at most a tenth", "A gentle start, while the optimizer's averages fill.")
+
+
+def check_learning_rate(plan: LearningRatePlan, *, steps: int, origins: Origins) -> tuple[Problem, ...]:
+    """A warm-up that never ends, or that the schedule ignores."""
+    problems = []
+    if plan.warmup_steps.value >= steps and plan.warmup_steps.value > 0:
+        problems.append(
+            warning(
+                "CONFIG_INVALID_SETTING",
+                f"The warm-up of {plan.warmup_steps.value} steps is not over when the run ends after {steps}.",
+                where=plan.warmup_steps.rule.removeprefix("set by "),
+                hint="Lower --warmup-steps, or train longer.",
+            )
+        )
+    warmup_asked = origins.of("training.warmup_steps") or origins.of("training.warmup_ratio")
+    if plan.scheduler.value is Scheduler.CONSTANT and warmup_asked is not None:
+        problems.append(
+            warning(
+                "CONFIG_INVALID_SETTING",
+                f"{warmup_asked.name} has no effect with --lr-scheduler constant.",
+                where=warmup_asked.name,
+                hint="Use --lr-scheduler constant_with_warmup.",
+            )
+        )
+    return tuple(problems)

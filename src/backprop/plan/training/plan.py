@@ -1,0 +1,226 @@
+"""The whole plan of a training run: everything that will happen, each derived value with its rule and reason."""
+
+from __future__ import annotations
+
+import attrs
+
+from backprop.plan.decision import Decision, Problem, Refused, errors_among, warning, warnings_among
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.dataset import DataFacts
+from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.training.adapter import AdapterPlan, plan_adapter
+from backprop.plan.training.batch import BatchPlan, plan_micro_batch, plan_packing
+from backprop.plan.training.chosen import given, set_by
+from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
+from backprop.plan.training.facts import TrainFacts, plan_sequence_length
+from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
+from backprop.plan.training.length import LengthPlan, plan_length
+from backprop.plan.training.optimizer import plan_optimizer
+from backprop.plan.training.precision import PrecisionPlan, plan_precision
+from backprop.plan.training.rail import Rail, plan_rail
+from backprop.plan.training.targets import check_targets
+
+
+@attrs.frozen
+class CheckpointPlan:
+    """A checkpoint holds adapter, optimizer, schedule, random states and data cursor; the last step always has one."""
+
+    every: Decision[int]
+    keep: int
+    """Newest checkpoints kept; the best one by held-out loss is kept besides."""
+
+
+@attrs.frozen
+class TrainPlan:
+    """What a training run does, to the last number. Frozen, hashable, and the same after a trip through JSON."""
+
+    model: ModelFacts
+    tokenizer: TokenizerFacts | None
+    """None when only a dry run could do without."""
+    data: DataFacts
+    rail: Decision[Rail]
+    precision: PrecisionPlan
+    trust_remote_code: bool
+    adapter: AdapterPlan
+    batch: BatchPlan
+    shuffle: bool
+    length: LengthPlan
+    learning_rate: LearningRatePlan
+    optimizer: Decision[Optimizer]
+    weight_decay: float
+    max_grad_norm: float
+    gradient_checkpointing: Decision[bool]
+    evaluation: EvaluationPlan | None
+    checkpoints: CheckpointPlan
+    logging_steps: int
+    seed: int
+    """Of data order and dropout; the adapter has its own."""
+    output_dir: str
+    warnings: tuple[Problem, ...] = ()
+
+
+def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> TrainPlan | Refused:
+    """Decide everything about a run, or say everything that stands against it."""
+    model, data, hardware, software = facts.model, facts.data, facts.hardware, facts.software
+    rail = plan_rail(settings.training.backend, hardware, origins=origins)
+    optimizer = (
+        plan_optimizer(settings.training.optim, rail=rail.value, hardware=hardware, software=software, origins=origins)
+        if isinstance(rail, Decision)
+        else rail
+    )
+    absent = [fact.problem for fact in (model, data) if isinstance(fact, Absent)]
+    tokenizer, tokenizer_problems = _tokenizer(settings, facts)
+    if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
+        stopped = [p for p in (rail, optimizer) if isinstance(p, Problem)]
+        return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *stopped))))
+
+    precision = plan_precision(
+        settings.model,
+        settings.training,
+        rail=rail.value,
+        model=model,
+        hardware=hardware,
+        software=software,
+        origins=origins,
+    )
+    adapter = plan_adapter(settings.lora, model, origins=origins)
+    batch = plan_batch(settings, facts, model=model, data=data, rail=rail.value, origins=origins)
+    length = plan_length(settings.training, data=data.train, batch=batch, origins=origins)
+    steps = length.steps.value
+    rate = plan_learning_rate(settings.training, steps=steps, origins=origins)
+    evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
+    problems = (
+        *tokenizer_problems,
+        *(p for p in (optimizer, precision, adapter) if isinstance(p, Problem)),
+        *_broken_rows(data),
+        *check_targets(data.train, settings.data, sequence_length=batch.sequence_length.value),
+        *check_learning_rate(rate, steps=steps, origins=origins),
+        *check_evaluation(settings.training, evaluation),
+    )
+    if errors_among(problems):
+        return Refused(tuple(dict.fromkeys((*errors_among(problems), *warnings_among(problems)))))
+    assert isinstance(optimizer, Decision)
+    assert isinstance(precision, PrecisionPlan)
+    assert isinstance(adapter, AdapterPlan)
+    return TrainPlan(
+        model=model,
+        tokenizer=tokenizer,
+        data=data,
+        rail=rail,
+        precision=precision,
+        trust_remote_code=settings.model.trust_remote_code,
+        adapter=adapter,
+        batch=batch,
+        shuffle=settings.data.shuffle,
+        length=length,
+        learning_rate=rate,
+        optimizer=optimizer,
+        weight_decay=settings.training.weight_decay,
+        max_grad_norm=settings.training.max_grad_norm,
+        gradient_checkpointing=_gradient_checkpointing(settings, rail.value, origins),
+        evaluation=evaluation,
+        checkpoints=_checkpoints(settings, steps, origins),
+        logging_steps=settings.training.logging_steps,
+        seed=settings.training.seed,
+        output_dir=settings.training.output_dir,
+        warnings=warnings_among(problems),
+    )
+
+
+def plan_batch(
+    settings: TrainSettings, facts: TrainFacts, *, model: ModelFacts, data: DataFacts, rail: Rail, origins: Origins
+) -> BatchPlan:
+    """Micro-batch, accumulation and packing, which depend on one another."""
+    micro = plan_micro_batch(settings.training, rail=rail, hardware=facts.hardware, origins=origins)
+    asked = settings.training.gradient_accumulation_steps
+    accumulation = set_by(origins, "training.gradient_accumulation_steps", asked) or Decision(
+        asked, "default", "Gradients of a few passes together are less noisy, at no cost in memory."
+    )
+    longest = plan_sequence_length(settings.model, model, origins=origins)
+    packing, packed_length = plan_packing(
+        settings.data.packing,
+        rail=rail,
+        data=data.train,
+        sequence_length=longest.value,
+        effective=micro.value * accumulation.value,
+        origins=origins,
+    )
+    return BatchPlan(
+        micro_batch=micro,
+        accumulation=accumulation,
+        packing=packing,
+        sequence_length=longest,
+        packed_length=packed_length,
+    )
+
+
+def _tokenizer(settings: TrainSettings, facts: TrainFacts) -> tuple[TokenizerFacts | None, tuple[Problem, ...]]:
+    if not isinstance(facts.tokenizer, Absent):
+        return facts.tokenizer, ()
+    problem = facts.tokenizer.problem
+    model = facts.model
+    shape_only = not isinstance(model, Absent) and model.source is ModelSource.TABLE
+    if settings.dry_run and shape_only:
+        note = warning(
+            problem.code,
+            f"Without the tokenizer the rows are counted but not tokenized: {problem.message}",
+            where=problem.where,
+            hint=problem.hint,
+        )
+        return None, (note,)
+    return None, (problem,)
+
+
+def _rows(data: DataFacts) -> int | None:
+    heldout = data.heldout
+    if heldout is None:
+        return None
+    return heldout.tokens.sequences if heldout.tokens else heldout.rows
+
+
+def _broken_rows(data: DataFacts) -> tuple[Problem, ...]:
+    parts = [part for part in (data.train, data.heldout) if part is not None]
+    more = sum(part.num_broken - len(part.broken) for part in parts)
+    shown = tuple(problem for part in parts for problem in part.broken)
+    if not more:
+        return shown
+    return (*shown, Problem("INPUT_DATASET_INVALID", f"And {more:,} more rows that cannot be read."))
+
+
+def _gradient_checkpointing(settings: TrainSettings, rail: Rail, origins: Origins) -> Decision[bool]:
+    asked = settings.lora.use_gradient_checkpointing
+    if asked is not None:
+        return given(origins, "lora.use_gradient_checkpointing", asked)
+    if rail is Rail.CUDA:
+        return Decision(True, "CUDA", "Activations are recomputed: less memory for about a third more time.")
+    return Decision(False, "CPU", "Memory is not the limit here, time is.")
+
+
+def _checkpoints(settings: TrainSettings, steps: int, origins: Origins) -> CheckpointPlan:
+    asked = settings.training.save_steps
+    every = set_by(origins, "training.save_steps", asked) or Decision(
+        asked, "default", "What a crash can cost at most; the last step is always saved."
+    )
+    if every.value > steps:
+        every = Decision(steps, "the last step", f"The run ends before {every.value} steps.")
+    return CheckpointPlan(every=every, keep=settings.training.keep_checkpoints)
+
+
+def extend_plan(plan: TrainPlan, *, steps: int) -> TrainPlan:
+    """The same plan over more steps: the schedule is stretched to the new end, everything else stays."""
+    ratio = steps / plan.length.steps.value
+    length = plan.length
+    why = f"Extended from {length.steps.value}; the schedule now ends at the new last step."
+    return attrs.evolve(
+        plan,
+        length=attrs.evolve(
+            length,
+            steps=Decision(steps, "set by --steps", why),
+            epochs=length.epochs * ratio,
+            tokens=None if length.tokens is None else round(length.tokens * ratio),
+            supervised_tokens=None if length.supervised_tokens is None else round(length.supervised_tokens * ratio),
+        ),
+    )

@@ -1,0 +1,112 @@
+"""In which number formats the base weights are held and the arithmetic is done."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from backprop.plan.decision import Decision, Problem
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.facts.software import SoftwareFacts
+from backprop.plan.settings.model import Dtype, ModelSettings
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import TrainingSettings
+from backprop.plan.training.chosen import given, set_by
+from backprop.plan.training.rail import Rail
+
+
+class NumberFormat(enum.Enum):
+    """A floating-point format, by torch's name."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+@attrs.frozen
+class PrecisionPlan:
+    """Formats of weights and arithmetic; adapters are always held and updated in float32."""
+
+    load_in_4bit: Decision[bool]
+    """NF4 with double quantization; the arithmetic is still done in ``compute``."""
+    compute: Decision[NumberFormat]
+    """The format of the base weights when they are not in 4 bits, and of the arithmetic."""
+
+    @property
+    def weights(self) -> str:
+        """How the base weights are held, for a person."""
+        return "NF4 (4-bit)" if self.load_in_4bit.value else self.compute.value.value
+
+
+def plan_precision(
+    model_settings: ModelSettings,
+    training: TrainingSettings,
+    *,
+    rail: Rail,
+    model: ModelFacts,
+    hardware: HardwareFacts,
+    software: SoftwareFacts,
+    origins: Origins,
+) -> PrecisionPlan | Problem:
+    """4-bit by default only on CUDA; bfloat16 where the hardware multiplies it natively."""
+    if training.bf16 and training.fp16:
+        return Problem(
+            "CONFIG_INVALID_SETTING", "--bf16 and --fp16 cannot both be on.", where="--bf16, --fp16", hint="Keep one."
+        )
+    compute = _compute(model_settings, training, rail, hardware, origins)
+    if rail is Rail.CPU and compute.value is NumberFormat.FLOAT16:
+        return Problem(
+            "CONFIG_INVALID_SETTING",
+            "float16 cannot be trained on the CPU: its gradients underflow and there is no loss scaling.",
+            where=compute.rule.removeprefix("set by "),
+            hint="Use bfloat16 or float32.",
+        )
+    in_4bit = _in_4bit(model_settings, rail, model, software, origins)
+    return in_4bit if isinstance(in_4bit, Problem) else PrecisionPlan(load_in_4bit=in_4bit, compute=compute)
+
+
+def _compute(
+    model: ModelSettings, training: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins
+) -> Decision[NumberFormat]:
+    if training.bf16 and (chosen := set_by(origins, "training.bf16", NumberFormat.BFLOAT16)):
+        return chosen
+    if training.fp16 and (chosen := set_by(origins, "training.fp16", NumberFormat.FLOAT16)):
+        return chosen
+    if model.dtype is not Dtype.AUTO and (chosen := set_by(origins, "model.dtype", NumberFormat(model.dtype.value))):
+        return chosen
+    may_use_bf16 = training.bf16 is not False
+    if rail is Rail.CPU:
+        if hardware.cpu_has_bf16 and may_use_bf16:
+            return Decision(NumberFormat.BFLOAT16, "native bf16", "The processor multiplies bfloat16 natively.")
+        return Decision(NumberFormat.FLOAT32, "no native bf16", "The processor would emulate bfloat16, slowly.")
+    gpu = hardware.gpu
+    if gpu is not None and gpu.has_bf16 and may_use_bf16:
+        return Decision(NumberFormat.BFLOAT16, "compute capability 8.0", "The card multiplies bfloat16 natively.")
+    if training.fp16 is False:
+        return Decision(NumberFormat.FLOAT32, "--no-fp16", "Neither half format is to be used.")
+    return Decision(NumberFormat.FLOAT16, "below compute capability 8.0", "The card has float16 but no bfloat16.")
+
+
+def _in_4bit(
+    settings: ModelSettings, rail: Rail, model: ModelFacts, software: SoftwareFacts, origins: Origins
+) -> Decision[bool] | Problem:
+    asked = settings.load_in_4bit
+    if model.is_quantized:
+        return Decision(False, "already quantized", "The repository's weights carry their own quantization.")
+    if asked and not software.has("bitsandbytes"):
+        origin = origins.of("model.load_in_4bit")
+        return Problem(
+            "DEP_PACKAGE_MISSING",
+            "4-bit weights need the package bitsandbytes, which is not installed.",
+            where=origin.name if origin else "--load-in-4bit",
+            hint="pip install bitsandbytes, or pass --no-load-in-4bit.",
+        )
+    if asked is not None:
+        return given(origins, "model.load_in_4bit", asked)
+    if rail is Rail.CPU:
+        return Decision(False, "CPU", "On the CPU 4-bit weights are slower, and memory is not the limit.")
+    if not software.has("bitsandbytes"):
+        return Decision(False, "bitsandbytes is missing", "4-bit weights need the package bitsandbytes.")
+    return Decision(True, "CUDA adapter training", "NF4 holds the frozen base in about a quarter of the memory.")

@@ -1,0 +1,98 @@
+"""Whether the data teaches what it should: judgements over what the scan counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backprop.plan.decision import Problem, warning
+from backprop.plan.facts.dataset import DatasetFacts, Share, TokenFacts
+from backprop.plan.settings.data import DataSettings
+
+TRUNCATED_REFUSED_SHARE = 0.1
+"""Above this share of cut rows the data and the sequence length do not belong together."""
+
+
+def check_targets(data: DatasetFacts, settings: DataSettings, *, sequence_length: int) -> tuple[Problem, ...]:
+    """Every way in which the rows would silently train wrongly, each with its number and its remedy."""
+    tokens = data.tokens
+    if tokens is None:
+        return ()
+    rows = data.rows - data.num_broken
+    return (
+        *_empty(tokens, rows, data.name),
+        *_everything(tokens, rows, settings),
+        *_truncated(tokens, rows, settings, sequence_length),
+        *_lost(tokens, rows, settings),
+        *_unended(tokens, rows),
+    )
+
+
+def _share(share: Share, rows: int) -> str:
+    return f"{share.rows:,} of {rows:,} rows ({share.rows / max(1, rows):.1%})"
+
+
+def _empty(tokens: TokenFacts, rows: int, name: str) -> Iterator[Problem]:
+    if tokens.supervised_tokens == 0:
+        yield Problem("INPUT_TARGETS_EMPTY", f"No token of {name} would be learned: 0 % of its tokens are targets.")
+    elif tokens.without_target.rows:
+        yield warning(
+            "INPUT_TARGETS_EMPTY",
+            f"{_share(tokens.without_target, rows)} have nothing to learn and are left out.",
+            where=tokens.without_target.example,
+            hint="They have no assistant turn, or it begins after the sequence length.",
+        )
+
+
+def _everything(tokens: TokenFacts, rows: int, settings: DataSettings) -> Iterator[Problem]:
+    if settings.train_on_prompt or not tokens.fully_supervised.rows:
+        return
+    message = f"{_share(tokens.fully_supervised, rows)} would be learned whole, prompts included."
+    where = tokens.fully_supervised.example
+    if tokens.fully_supervised.rows == tokens.sequences:
+        yield Problem("INPUT_TARGETS_EVERYTHING", message, where=where)
+    else:
+        yield warning("INPUT_TARGETS_EVERYTHING", message, where=where, hint="They have an answer but no prompt.")
+
+
+def _truncated(tokens: TokenFacts, rows: int, settings: DataSettings, sequence_length: int) -> Iterator[Problem]:
+    cut = tokens.truncated
+    if not cut.rows:
+        return
+    message = (
+        f"{_share(cut, rows)} are longer than {sequence_length:,} tokens and lose their end; "
+        f"the longest has {tokens.longest_uncut:,}, 99 % have at most {tokens.uncut_p99:,}."
+    )
+    hint = f"Pass --max-seq-length {tokens.uncut_p99} to keep 99 % whole, or {tokens.longest_uncut} to keep all"
+    if cut.rows / max(1, rows) > TRUNCATED_REFUSED_SHARE and not settings.allow_truncation:
+        yield Problem(
+            "INPUT_TARGETS_TRUNCATED", message, where=cut.example, hint=f"{hint}; --allow-truncation cuts them."
+        )
+    else:
+        yield warning("INPUT_TARGETS_TRUNCATED", message, where=cut.example, hint=f"{hint}.")
+
+
+def _lost(tokens: TokenFacts, rows: int, settings: DataSettings) -> Iterator[Problem]:
+    lost = tokens.lost_targets
+    if lost.rows:
+        message = f"In {_share(lost, rows)} the chat template drops text that should be learned."
+        if settings.allow_lost_targets:
+            yield warning("INPUT_TARGETS_LOST", message, where=lost.example)
+        else:
+            yield Problem("INPUT_TARGETS_LOST", message, where=lost.example)
+    unplaced = tokens.unplaced_targets
+    if unplaced.rows:
+        yield Problem(
+            "INPUT_TARGETS_LOST",
+            f"In {_share(unplaced, rows)} an assistant turn cannot be found in the rendered text.",
+            where=unplaced.example,
+        )
+
+
+def _unended(tokens: TokenFacts, rows: int) -> Iterator[Problem]:
+    if tokens.unended_targets.rows:
+        yield Problem(
+            "INPUT_TARGETS_UNENDED",
+            f"In {_share(tokens.unended_targets, rows)} no token ends the assistant's turn: "
+            "the model would not learn to stop.",
+            where=tokens.unended_targets.example,
+        )
