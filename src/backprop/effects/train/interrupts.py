@@ -1,0 +1,37 @@
+"""Ctrl-C: the first one asks the run to save and stop, the second one stops at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Whether the user, or the system by SIGTERM, has asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def ask(self, _signal: int, _frame: FrameType | None) -> None:
+        """Remember the first; the next one raises ``KeyboardInterrupt`` wherever the program is."""
+        if self.is_set:
+            raise KeyboardInterrupt
+        self.is_set = True
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Within it SIGINT and SIGTERM ask; outside the main thread, where signals never come, nothing does."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,51 @@
+"""The base model with its fresh adapter, as the plan has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from backprop.effects.train.translation import translated
+from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments
+from backprop.plan.training.plan import TrainPlan
+
+
+def load_base(plan: TrainPlan, model_dir: str) -> transformers.PreTrainedModel:
+    """The base weights in the planned format. Raises ``BackpropError`` DEP_MODEL_LOAD_FAILED."""
+    arguments = load_arguments(plan)
+    arguments["dtype"] = getattr(torch, arguments["dtype"])
+    quantization = quantization_arguments(plan)
+    if quantization is not None:
+        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**quantization)
+    with translated("DEP_MODEL_LOAD_FAILED", f"The model {plan.model.name} cannot be loaded", where=model_dir):
+        model: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(model_dir, **arguments)
+    _forbid_repacking(model)
+    model.config.use_cache = False
+    return model
+
+
+def load_tokenizer(model_dir: str, *, trust_remote_code: bool) -> Any:
+    """The tokenizer, for what TRL wants to know of it; rows come tokenized."""
+    with translated("DEP_MODEL_LOAD_FAILED", "The tokenizer cannot be loaded", where=model_dir):
+        return transformers.AutoTokenizer.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
+
+
+def add_adapter(plan: TrainPlan, model: transformers.PreTrainedModel) -> PeftModel:
+    """The base wrapped in a fresh adapter whose initial weights depend on nothing but the plan's seed."""
+    transformers.set_seed(plan.adapter.seed)
+    config = LoraConfig(**lora_arguments(plan), base_model_name_or_path=plan.model.name, revision=plan.model.commit)
+    wrapped: PeftModel = get_peft_model(model, config)
+    # get_peft_model writes the directory that the weights were loaded from.
+    wrapped.peft_config["default"].base_model_name_or_path = plan.model.name
+    return wrapped
+
+
+def _forbid_repacking(model: torch.nn.Module) -> None:
+    # On AVX512-BF16 processors bitsandbytes repacks 4-bit weights in place at the first evaluation; training and
+    # merging after that compute with garbage.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - only some layers have it

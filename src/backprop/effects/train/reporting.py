@@ -1,0 +1,112 @@
+"""What happens in TRL's loop, told as our events; the evaluations and the stop requests hang on the same hooks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from backprop.effects.train.interrupts import StopRequest
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+from backprop.plan.events import Evaluated, Event, Progressed, Step, StoppedEarly
+from backprop.plan.training.evaluation import EvaluationState, observe, should_stop
+from backprop.plan.training.plan import TrainPlan
+
+Emit = Callable[[Event], None]
+Measure = Callable[[], tuple[float, int]]
+"""The held-out loss in nats a token, and over how many tokens."""
+
+
+class StepReporter(TrainerCallback):  # type: ignore[misc]
+    """Emits ``Progressed`` every step, and ``Step`` every ``logging_steps`` with the mean loss of the steps between."""
+
+    def __init__(self, plan: TrainPlan, *, emit: Emit, tokens_in_step: Callable[[int], int]) -> None:
+        self._plan = plan
+        self._emit = emit
+        self._tokens_in_step = tokens_in_step
+        self._window: list[float] = []
+        self._window_tokens = 0
+        self._begun_at = self._window_at = time.perf_counter()
+        self._begun_step = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Rates count from here, loading left out."""
+        self._begun_at = self._window_at = time.perf_counter()
+        self._begun_step = state.global_step
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """TRL logs every step."""
+        if not logs or "loss" not in logs:
+            return
+        step, loss = state.global_step, float(logs["loss"])
+        if not math.isfinite(loss):
+            raise BackpropError(Problem("RUNTIME_TRAINING_DIVERGED", f"The loss of step {step} is {loss}."))
+        self._window.append(loss)
+        self._window_tokens += self._tokens_in_step(step)
+        now = time.perf_counter()
+        eta = (now - self._begun_at) / (step - self._begun_step) * (state.max_steps - step)
+        rate = self._window_tokens / max(now - self._window_at, 1e-9)
+        self._emit(Progressed(step, state.max_steps, loss, rate, eta))
+        if step % self._plan.logging_steps == 0 or step == state.max_steps:
+            self._emit(self._step(step, state.max_steps, rate=rate, eta=eta, logs=logs))
+            self._window, self._window_tokens, self._window_at = [], 0, now
+
+    def _step(self, step: int, num_steps: int, *, rate: float, eta: float, logs: Any) -> Step:
+        norm = logs.get("grad_norm")
+        return Step(
+            step=step,
+            num_steps=num_steps,
+            epoch=step * self._plan.batch.effective / self._plan.length.sequences,
+            loss=sum(self._window) / len(self._window),
+            learning_rate=float(logs["learning_rate"]),
+            grad_norm=None if norm is None else float(norm),
+            tokens_per_second=rate,
+            eta_seconds=eta,
+        )
+
+
+class Evaluator(TrainerCallback):  # type: ignore[misc]
+    """Measures the held-out loss when planned; asks for a checkpoint of every best one and for an early stop."""
+
+    def __init__(self, plan: TrainPlan, *, state: EvaluationState, emit: Emit) -> None:
+        assert plan.evaluation is not None
+        self._plan = plan.evaluation
+        self.state = state
+        self._emit = emit
+        self.measure: Measure | None = None
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After the update, before the checkpoint of the same step."""
+        step = state.global_step
+        if step % self._plan.every.value and step != state.max_steps:
+            return
+        assert self.measure is not None
+        loss, num_tokens = self.measure()
+        self.state = observe(self.state, step=step, loss=loss)
+        is_best = self.state.best_step == step
+        self._emit(Evaluated(step=step, loss=loss, num_tokens=num_tokens, is_best=is_best))
+        control.should_save = control.should_save or is_best
+        if should_stop(self.state, self._plan):
+            assert self.state.best_step is not None
+            self._emit(StoppedEarly(step=step, best_step=self.state.best_step))
+            control.should_save = control.should_training_stop = True
+
+
+class Stopper(TrainerCallback):  # type: ignore[misc]
+    """Saves and ends the run at the next step once a stop was asked for."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self._request = request
+        self.stopped = False
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The run is not interrupted by a request that comes in its very last step."""
+        if self._request.is_set and state.global_step < state.max_steps:
+            self.stopped = True
+            control.should_save = control.should_training_stop = True

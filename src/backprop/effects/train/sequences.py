@@ -1,0 +1,150 @@
+"""The planned batches as torch sees them: stored rows, packed and ordered by the plan, padded into tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from backprop.plan.data.order import epoch_order
+from backprop.plan.data.packing import pack
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from backprop.plan.training.plan import TrainPlan
+from backprop.plan.training.rail import Rail
+
+IGNORED_LABEL = -100
+Tensors = dict[str, torch.Tensor]
+
+
+class Rows(Protocol):
+    """Tokenized rows that can be read in any order."""
+
+    def __len__(self) -> int: ...
+
+    def length(self, index: int) -> int:
+        """Tokens of a row."""
+
+    def row(self, index: int) -> tuple[memoryview, memoryview]:
+        """(int32 token ids, one byte a token that is 1 where it is learned)."""
+
+
+class Sequences(Dataset[Tensors]):
+    """Sequence i is the rows of bin i, one after the other; unpacked, every bin holds one row."""
+
+    def __init__(self, rows: Rows, *, packed_length: int | None) -> None:
+        self._rows = rows
+        self._bins: tuple[tuple[int, ...], ...] | None = None
+        if packed_length is not None:
+            self._bins = pack([rows.length(i) for i in range(len(rows))], packed_length)
+
+    def __len__(self) -> int:
+        return len(self._rows) if self._bins is None else len(self._bins)
+
+    def __getitem__(self, index: int) -> Tensors:
+        """``input_ids``, ``labels``, ``position_ids``: (T,) each; positions begin anew in every row."""
+        rows = (index,) if self._bins is None else self._bins[index]
+        parts = [self._row(row) for row in rows]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+    def num_tokens(self, index: int) -> int:
+        """Tokens of a sequence."""
+        rows = (index,) if self._bins is None else self._bins[index]
+        return sum(self._rows.length(row) for row in rows)
+
+    def _row(self, index: int) -> Tensors:
+        ids, learned = self._rows.row(index)
+        input_ids = torch.tensor(ids, dtype=torch.int64)
+        labels = input_ids.masked_fill(~torch.tensor(learned, dtype=torch.bool), IGNORED_LABEL)
+        # The first token of a row has nothing before it to be predicted from; in a packed sequence it would
+        # otherwise be predicted from the row before.
+        labels[:1] = IGNORED_LABEL
+        return {"input_ids": input_ids, "labels": labels, "position_ids": torch.arange(len(input_ids))}
+
+
+class PlannedOrder(Sampler[list[int]]):
+    """Micro-batches of sequence numbers, epoch after epoch without a gap, for exactly the planned steps."""
+
+    def __init__(self, plan: TrainPlan, num_sequences: int) -> None:
+        self._plan = plan
+        self._num_sequences = num_sequences
+
+    def __len__(self) -> int:
+        return self._plan.length.steps.value * self._plan.batch.accumulation.value
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self._plan.batch.micro_batch.value
+        stream = self._stream()
+        for _ in range(len(self)):
+            yield list(itertools.islice(stream, size))
+
+    def _stream(self) -> Iterator[int]:
+        for epoch in itertools.count():
+            yield from epoch_order(self._num_sequences, seed=self._plan.seed, epoch=epoch, shuffle=self._plan.shuffle)
+
+
+class Collator:
+    """Pads sequences on the right to the longest of the batch.
+
+    Packed sequences carry ``position_ids`` and no attention mask: transformers derives from restarting positions that
+    rows must not see one another. Padding restarts at 0 in every place, so it is seen by nothing.
+    """
+
+    def __init__(self, *, pad_token_id: int, packing: bool) -> None:
+        self._pad = {"input_ids": pad_token_id, "labels": IGNORED_LABEL, "position_ids": 0}
+        self._packing = packing
+
+    def __call__(self, sequences: list[Tensors]) -> Tensors:
+        """Tensors of shape (B, T)."""
+        batch = {
+            key: torch.nn.utils.rnn.pad_sequence([s[key] for s in sequences], batch_first=True, padding_value=value)
+            for key, value in self._pad.items()
+        }
+        if self._packing:
+            return batch
+        lengths = torch.tensor([len(s["input_ids"]) for s in sequences])
+        del batch["position_ids"]
+        batch["attention_mask"] = (torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]).long()
+        return batch
+
+
+class TrainingBatches:
+    """Every micro-batch of the run in order; a loader that skips the first n gives what follows them."""
+
+    def __init__(self, plan: TrainPlan, rows: Rows) -> None:
+        packed_length = plan.batch.packed_length
+        sequences = Sequences(rows, packed_length=packed_length.value if packed_length else None)
+        assert len(sequences) == plan.length.sequences, "the rows are those that were planned for"
+        order = PlannedOrder(plan, len(sequences))
+        self.collator = Collator(pad_token_id=_pad_id(plan), packing=plan.batch.packing.value)
+        self.loader: DataLoader[Tensors] = DataLoader(
+            sequences,
+            batch_sampler=order,
+            collate_fn=self.collator,
+            pin_memory=plan.rail.value is Rail.CUDA,
+        )
+        self._sequences = sequences
+        self._accumulation = plan.batch.accumulation.value
+        self._micro_batches = enumerate(iter(order))
+
+    def tokens_in_step(self, step: int) -> int:
+        """Tokens of a step, padding left out; steps are asked for in ascending order."""
+        total = 0
+        for position, sequences in self._micro_batches:
+            if position >= (step - 1) * self._accumulation:
+                total += sum(self._sequences.num_tokens(i) for i in sequences)
+            if position + 1 == step * self._accumulation:
+                break
+        return total
+
+
+def heldout_batches(plan: TrainPlan, rows: Rows) -> DataLoader[Tensors]:
+    """The held-out rows once, unpacked, in the order of the file."""
+    collator = Collator(pad_token_id=_pad_id(plan), packing=False)
+    return DataLoader(Sequences(rows, packed_length=None), batch_size=plan.batch.micro_batch.value, collate_fn=collator)
+
+
+def _pad_id(plan: TrainPlan) -> int:
+    assert plan.tokenizer is not None, "a plan without a tokenizer is only ever printed"
+    return plan.tokenizer.pad_token_id

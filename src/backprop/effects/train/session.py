@@ -1,0 +1,154 @@
+"""One training run on torch, TRL and PEFT: load, train, hand over the adapter."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+import transformers
+from peft import PeftModel
+from torch.utils.data import DataLoader
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from backprop.effects.train.interrupts import stop_requests
+from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer
+from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
+from backprop.effects.train.sequences import Rows, Tensors, TrainingBatches, heldout_batches
+from backprop.effects.train.trainer import CommitCheckpoint, PlannedTrainer
+from backprop.effects.train.translation import translated
+from backprop.plan.events import Stage
+from backprop.plan.training.evaluation import EvaluationState
+from backprop.plan.training.plan import TrainPlan
+
+
+@attrs.frozen
+class TrainTask:
+    """What the executor is given besides the plan: places on disk, the tokenized rows, and where to go on."""
+
+    model_dir: str
+    staging_dir: Path
+    """Where checkpoints and the adapter are put together; on the file system of the run's directory."""
+    rows: Rows
+    heldout: Rows | None
+    resume_from: Path | None
+    evaluations: EvaluationState
+    """What the evaluations before the checkpoint have shown."""
+    commit_checkpoint: CommitCheckpoint
+    checkpoint_at: Callable[[int], Path]
+    """The directory of a committed checkpoint."""
+
+
+@attrs.frozen
+class TrainResult:
+    """How the loop ended. ``adapter_dir`` is staged and the caller's to move; None when the run was interrupted."""
+
+    last_step: int
+    interrupted: bool
+    adapter_dir: Path | None
+    adapter_step: int
+    """The step whose weights the adapter has: the best by held-out loss, else the last."""
+    seconds: float
+
+
+def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
+    """Execute the plan. Raises ``BackpropError`` with RUNTIME_, DEP_ codes; KeyboardInterrupt at a second Ctrl-C."""
+    with _quiet_libraries():
+        emit(Stage("loading the model"))
+        model = add_adapter(plan, load_base(plan, task.model_dir))
+        tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
+        with stop_requests() as request:
+            evaluator = Evaluator(plan, state=task.evaluations, emit=emit) if plan.evaluation else None
+            stopper = Stopper(request)
+            trainer = _trainer(plan, task, model, tokenizer, evaluator, stopper, emit)
+            emit(Stage("training"))
+            begun = time.perf_counter()
+            with translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=str(task.staging_dir.parent)):
+                trainer.train(resume_from_checkpoint=str(task.resume_from) if task.resume_from else None)
+            seconds = time.perf_counter() - begun
+        last_step = trainer.state.global_step
+        if stopper.stopped:
+            return TrainResult(last_step, True, None, last_step, seconds)
+        best_step = evaluator.state.best_step if evaluator else None
+        adapter_dir = _stage_adapter(trainer, task, best_step)
+        return TrainResult(last_step, False, adapter_dir, best_step or last_step, seconds)
+
+
+def _trainer(
+    plan: TrainPlan,
+    task: TrainTask,
+    model: PeftModel,
+    tokenizer: Any,
+    evaluator: Evaluator | None,
+    stopper: Stopper,
+    emit: Emit,
+) -> PlannedTrainer:
+    batches = TrainingBatches(plan, task.rows)
+    reporter = StepReporter(plan, emit=emit, tokens_in_step=batches.tokens_in_step)
+    trainer = PlannedTrainer(
+        plan,
+        model=model,
+        tokenizer=tokenizer,
+        batches=batches,
+        callbacks=[reporter, *([evaluator] if evaluator else []), stopper],
+        staging_dir=task.staging_dir,
+        commit_checkpoint=task.commit_checkpoint,
+    )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    if evaluator is not None:
+        assert task.heldout is not None
+        heldout = heldout_batches(plan, task.heldout)
+        evaluator.measure = lambda: heldout_loss(trainer, heldout)
+    return trainer
+
+
+def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> tuple[float, int]:
+    """Mean negative log-likelihood over all supervised tokens, in nats, and their number."""
+    model = trainer.model_wrapped
+    was_training = model.training
+    model.eval()
+    total, num_tokens = 0.0, 0
+    try:
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            for batch in batches:
+                inputs = trainer._prepare_inputs(batch)
+                outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+                total -= outputs.log_probs.double().sum().item()
+                num_tokens += int(outputs.label_mask.sum())
+    finally:
+        model.train(was_training)
+    return total / max(1, num_tokens), num_tokens
+
+
+def _stage_adapter(trainer: PlannedTrainer, task: TrainTask, best_step: int | None) -> Path:
+    staged = task.staging_dir / "adapter"
+    shutil.rmtree(task.staging_dir, ignore_errors=True)
+    staged.mkdir(parents=True)
+    with translated("RUNTIME_TRAINING_FAILED", "The adapter cannot be written", where=str(staged)):
+        if best_step is None or best_step == trainer.state.global_step:
+            trainer.save_model(str(staged))
+        else:
+            best = task.checkpoint_at(best_step)
+            for name in ("adapter_model.safetensors", "adapter_config.json"):
+                shutil.copyfile(best / name, staged / name)
+        (staged / "README.md").unlink(missing_ok=True)
+    return staged
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """The run is told by events; what the libraries would print on top of it is noise."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+        transformers.logging.enable_progress_bar()

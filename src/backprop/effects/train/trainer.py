@@ -1,0 +1,73 @@
+"""TRL's SFTTrainer on planned batches, with checkpoints that are complete or absent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset as TableDataset
+from peft import PeftModel
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from backprop.effects.train.sequences import Tensors, TrainingBatches
+from backprop.effects.train.translation import translated
+from backprop.plan.training.arguments import sft_arguments
+from backprop.plan.training.plan import TrainPlan
+
+CommitCheckpoint = Callable[[Path, int], None]
+"""Takes a staged checkpoint directory and its step, and makes it the run's own."""
+
+
+class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
+    """Trains on ``batches`` in their order; the data cursor of a checkpoint is its step times the accumulation."""
+
+    def __init__(
+        self,
+        plan: TrainPlan,
+        *,
+        model: PeftModel,
+        tokenizer: Any,
+        batches: TrainingBatches,
+        callbacks: list[TrainerCallback],
+        staging_dir: Path,
+        commit_checkpoint: CommitCheckpoint,
+    ) -> None:
+        self._batches = batches
+        self._staging_dir = staging_dir
+        self._commit_checkpoint = commit_checkpoint
+        super().__init__(
+            model=model,
+            args=SFTConfig(**sft_arguments(plan, staging_dir=str(staging_dir))),
+            # TRL looks at one row to tell text from images; what is trained on comes from get_train_dataloader.
+            train_dataset=TableDataset.from_dict({"input_ids": [[0]], "labels": [[0]]}),
+            data_collator=batches.collator,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        # Checkpoints hold what changes; the tokenizer's files are copied unchanged when the run ends.
+        self.processing_class = None
+
+    def get_train_dataloader(self) -> DataLoader[Tensors]:
+        return self._batches.loader
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        self.model.save_pretrained(output_dir, save_embedding_layers=False)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        # TRL would write a model card into every checkpoint; the base class writes just the state.
+        step = self.state.global_step
+        try:
+            with translated(
+                "RUNTIME_TRAINING_FAILED",
+                f"The checkpoint of step {step} cannot be written",
+                where=str(self._staging_dir),
+            ):
+                Trainer._save_checkpoint(self, model, trial)
+                self._commit_checkpoint(self._staging_dir / f"checkpoint-{step}", step)
+        finally:
+            shutil.rmtree(self._staging_dir, ignore_errors=True)
