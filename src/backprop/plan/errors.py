@@ -95,6 +95,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("RUNTIME_GENERATION_FAILED", "Generation stopped by an error.", "Run again with -v for the full trace."),
         _entry("RUNTIME_GPU_OOM", "The GPU ran out of memory.", "Lower --batch-size or --max-seq-length.", exit_code=137, retryable=True),
         _entry("RUNTIME_DISK_FULL", "The disk is full.", "Free some space, then continue with `backprop resume`.", retryable=True),
+        _entry("RUNTIME_WRITE_FAILED", "A file cannot be written or read back.", "Check the disk and the path named.", retryable=True),
         _entry("RUNTIME_PERMISSION_DENIED", "The operating system denied access.", "Check the permissions of the path named.", exit_code=77),
         _entry("RUNTIME_INTERRUPTED", "Interrupted.", "Run the command again.", exit_code=130, retryable=True),
         _entry("RUNTIME_BUG", "A bug of backprop.", "Please report it with the output of the same command with -v.", exit_code=70),
@@ -102,6 +103,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("STATE_RUN_ACTIVE", "Another process is working on this run.", "Wait until it has ended.", exit_code=1),
         _entry("STATE_INPUTS_CHANGED", "The model or the data is no longer what the run was planned on.", "Restore it, or start a new run.", exit_code=1),
         _entry("STATE_HISTORY_UNREADABLE", "The run history cannot be read.", "It is set aside beside itself; the runs' own records are used."),
+        _entry("STATE_HISTORY_BUSY", "Another process holds the run history.", "Try again; `backprop runs` shows what is running.", retryable=True),
+        _entry("STATE_NEWER_VERSION", "A later version of backprop wrote this.", "Update backprop, or choose another directory with --output."),
     )
 }  # fmt: skip
 

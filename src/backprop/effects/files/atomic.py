@@ -1,0 +1,163 @@
+"""Writing so that a file or directory is there whole or not at all, whatever happens in between.
+
+Everything unfinished has a name that begins with ``.partial-``; what a kill leaves behind can be swept up by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+
+PARTIAL = ".partial-"
+"""Not finished, or on its way out: worth nothing."""
+REPLACED = ".replaced-"
+"""The former holder of a name, until the new one has it."""
+
+_CODES = {
+    errno.ENOSPC: "RUNTIME_DISK_FULL",
+    errno.EDQUOT: "RUNTIME_DISK_FULL",
+    errno.EFBIG: "RUNTIME_DISK_FULL",
+    errno.EACCES: "INPUT_PATH_UNUSABLE",
+    errno.EPERM: "INPUT_PATH_UNUSABLE",
+    errno.EROFS: "INPUT_PATH_UNUSABLE",
+    errno.ENOTDIR: "INPUT_PATH_UNUSABLE",
+    errno.EISDIR: "INPUT_PATH_UNUSABLE",
+    errno.EEXIST: "INPUT_PATH_UNUSABLE",
+    errno.ENAMETOOLONG: "INPUT_PATH_UNUSABLE",
+    errno.ELOOP: "INPUT_PATH_UNUSABLE",
+}
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Translate what the operating system says against writing ``path`` into RUNTIME_DISK_FULL and its kin."""
+    try:
+        yield
+    except OSError as error:
+        code = _CODES.get(error.errno or 0, "RUNTIME_WRITE_FAILED")
+        reason = error.strerror or str(error)
+        raise BackpropError(Problem(code, f"{path} cannot be written: {reason}.", where=str(path))) from error
+
+
+def make_directory(path: Path) -> Path:
+    """The directory, made with its parents if it is not there."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Replace ``path`` by ``content``, on the disk when this returns; on failure the former content stands.
+
+    Parents are made. A symbolic link is followed, and the mode of an existing file kept. Raises ``BackpropError``.
+    """
+    with writing(path):
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f"{PARTIAL}{target.name}-{secrets.token_hex(4)}")
+        try:
+            _write_synced(aside, content.encode() if isinstance(content, str) else content, mode=_mode_of(target))
+            aside.replace(target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_directory(target.parent)
+
+
+def _mode_of(path: Path) -> int | None:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def _write_synced(path: Path, content: bytes, *, mode: int | None) -> None:
+    with path.open("xb") as file:
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory survive a power cut. Windows has no such call and does without."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(directory: Path) -> None:
+    """Make a directory's files, and the names of all of them, survive a power cut."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            # Windows syncs only what is open for writing.
+            with (Path(folder) / name).open("rb+" if os.name == "nt" else "rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(folder))
+
+
+def replace_directory(staged: Path, final: Path) -> None:
+    """Move a finished directory to its name, replacing what has it. Both are on one file system.
+
+    A kill in between leaves the former one as ``.replaced-NAME``, which :func:`sweep_partials` puts back.
+    """
+    with writing(final):
+        sync_tree(staged)
+        former = final.with_name(f"{REPLACED}{final.name}")
+        if final.exists():
+            shutil.rmtree(former, ignore_errors=True)
+            final.rename(former)
+        staged.rename(final)
+        sync_directory(final.parent)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove a directory so that a kill leaves it whole, or as a partial, never as half of itself."""
+    with writing(directory):
+        doomed = directory.with_name(f"{PARTIAL}removed-{directory.name}-{secrets.token_hex(4)}")
+        directory.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def sweep_partials(directory: Path) -> tuple[str, ...]:
+    """Remove what a kill left unfinished directly in ``directory``; the names removed or put back, sorted.
+
+    Only for directories in which nobody else is writing.
+    """
+    with writing(directory):
+        found = sorted(e.name for e in os.scandir(directory) if e.name.startswith((PARTIAL, REPLACED)))
+        for name in found:
+            path = directory / name
+            final = directory / name.removeprefix(REPLACED)
+            if name.startswith(REPLACED) and not final.exists():
+                path.rename(final)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return tuple(found)
+
+
+def set_aside(path: Path, *, mark: str = "unreadable") -> Path:
+    """Rename ``path`` to the first free ``NAME.unreadable-N`` beside it, so that nothing is lost; the new path."""
+    with writing(path):
+        number = 1
+        while os.path.lexists(aside := path.with_name(f"{path.name}.{mark}-{number}")):
+            number += 1
+        path.rename(aside)
+    return aside

@@ -1,0 +1,45 @@
+"""Where everything of an output directory stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def history_path(output_dir: Path) -> Path:
+    """The index over the runs."""
+    return output_dir / "run_history.json"
+
+
+def history_lock_path(output_dir: Path) -> Path:
+    """Held by who writes the index or moves ``lora``."""
+    return output_dir / ".history.lock"
+
+
+def published_path(output_dir: Path) -> Path:
+    """What leads to the adapter of the run that finished last."""
+    return output_dir / "lora"
+
+
+def runs_path(output_dir: Path) -> Path:
+    """The directory of all runs."""
+    return output_dir / "runs"
+
+
+def run_path(output_dir: Path, run_id: str) -> Path:
+    """The directory of one run."""
+    return runs_path(output_dir) / run_id
+
+
+def record_path(run_dir: Path) -> Path:
+    """The run's record."""
+    return run_dir / "record.json"
+
+
+def events_path(run_dir: Path) -> Path:
+    """What happened in the run, one JSON object a line."""
+    return run_dir / "events.jsonl"
+
+
+def run_lock_path(run_dir: Path) -> Path:
+    """Held by the process that works on the run."""
+    return run_dir / ".lock"

@@ -1,0 +1,113 @@
+"""Whether and from where a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from backprop.plan.decision import Problem, Refused
+from backprop.plan.runs.checkpoint import CheckpointManifest
+from backprop.plan.runs.record import RunRecord
+from backprop.plan.settings.verbs import RunStatus
+
+
+@attrs.frozen
+class ResumePlan:
+    """Where the run goes on. ``from_step`` equals ``num_steps`` when only the adapter is left to be written."""
+
+    run_id: str
+    from_step: int
+    """Finished optimizer steps in the checkpoint that is loaded."""
+    num_steps: int
+    """The last step of the whole run, counted from its beginning."""
+    sequences_seen: int
+
+    def extends(self, planned_steps: int) -> bool:
+        """Whether the plan's schedule must be stretched to another end."""
+        return self.num_steps != planned_steps
+
+
+def plan_resume(
+    record: RunRecord,
+    checkpoint: CheckpointManifest | None,
+    *,
+    run_dir: str,
+    model_fingerprint: str,
+    data_fingerprint: str,
+    steps: int | None = None,
+) -> ResumePlan | Refused:
+    """Continue ``record`` from its last good checkpoint, up to ``steps`` in all when that is given.
+
+    ``record.run_status`` is as seen, not as last written: a run whose process has died is failed. ``run_dir`` is
+    where checkpoints were looked for. The fingerprints are those of the model and the data as they are now.
+    """
+    if record.run_status is RunStatus.RUNNING:
+        return Refused((active(record),))
+    if record.run_status is RunStatus.COMPLETED and steps is None:
+        return Refused((_finished(record),))
+    if checkpoint is None:
+        return Refused((_without_checkpoint(record, run_dir),))
+    num_steps = record.num_steps if steps is None else steps
+    problems = (
+        *_check_steps(record, checkpoint.step, steps),
+        *_check_inputs(record, model=model_fingerprint, data=data_fingerprint),
+    )
+    if problems:
+        return Refused(problems)
+    return ResumePlan(
+        run_id=record.run_id, from_step=checkpoint.step, num_steps=num_steps, sequences_seen=checkpoint.sequences_seen
+    )
+
+
+def active(record: RunRecord) -> Problem:
+    """Two processes must not write one run."""
+    worker = record.worker
+    return Problem(
+        "STATE_RUN_ACTIVE",
+        f"Run {record.run_id} is being trained by process {worker.pid} on {worker.hostname}.",
+        where=record.run_id,
+        hint="Wait until it has ended, or stop that process; then resume.",
+    )
+
+
+def _finished(record: RunRecord) -> Problem:
+    return Problem(
+        "INPUT_RESUME_NOT_FOUND",
+        f"Run {record.run_id} is complete: all of its {record.num_steps} steps are done.",
+        where=record.run_id,
+        hint=f"To train it further: `backprop resume {record.run_id} --steps {record.num_steps * 2}`.",
+    )
+
+
+def _without_checkpoint(record: RunRecord, run_dir: str) -> Problem:
+    return Problem(
+        "INPUT_RESUME_NOT_FOUND",
+        f"Run {record.run_id} has no usable checkpoint: looked for {run_dir}/checkpoint-N.",
+        where=record.run_id,
+        hint="Train again; a lower --save-steps makes the first checkpoint earlier.",
+    )
+
+
+def _check_steps(record: RunRecord, done: int, steps: int | None) -> Iterator[Problem]:
+    if steps is not None and steps <= done:
+        yield Problem(
+            "CONFIG_INVALID_SETTING",
+            f"--steps {steps} is not beyond the {done} steps that run {record.run_id} has done.",
+            where="--steps",
+            hint=f"--steps counts from the beginning of the run: give more than {done}.",
+        )
+
+
+def _check_inputs(record: RunRecord, *, model: str, data: str) -> Iterator[Problem]:
+    for what, name, planned, now in (
+        ("model", record.model, record.fingerprints.model, model),
+        ("data", record.data, record.fingerprints.data, data),
+    ):
+        if planned != now:
+            yield Problem(
+                "STATE_INPUTS_CHANGED",
+                f"The {what} {name} is no longer what run {record.run_id} was planned on.",
+                where=name,
+                hint=f"Restore the {what} as it was, or start a new run.",
+            )
