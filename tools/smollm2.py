@@ -7,7 +7,6 @@ run does nothing and a run after an interruption starts over.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -50,7 +49,7 @@ def make(target: Path) -> None:
     _save_model(source, model)
     _save_tokenizer(source, model)
     assert is_complete(model), sorted(path.name for path in model.iterdir())
-    os.replace(model, target)
+    model.replace(target)
     shutil.rmtree(staged)
 
 

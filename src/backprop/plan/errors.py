@@ -92,6 +92,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("RUNTIME_TRAINING_FAILED", "Training stopped by an error.", "Run again with -v for the full trace.", retryable=True),
         _entry("RUNTIME_TRAINING_ABORTED", "Training was interrupted.", "Continue with `backprop resume`.", exit_code=130, retryable=True),
         _entry("RUNTIME_TRAINING_DIVERGED", "The loss is no longer a finite number.", "Lower --lr, or look for broken rows in the data.", retryable=False),
+        _entry("RUNTIME_GENERATION_CUT", "A completion reached its length limit before it ended.", "Raise --max-new-tokens."),
         _entry("RUNTIME_GENERATION_FAILED", "Generation stopped by an error.", "Run again with -v for the full trace."),
         _entry("RUNTIME_GPU_OOM", "The GPU ran out of memory.", "Lower --batch-size or --max-seq-length.", exit_code=137, retryable=True),
         _entry("RUNTIME_DISK_FULL", "The disk is full.", "Free some space, then continue with `backprop resume`.", retryable=True),

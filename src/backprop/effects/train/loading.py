@@ -9,11 +9,11 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from backprop.effects.train.translation import translated
-from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments
+from backprop.plan.training.arguments import Loadable, load_arguments, lora_arguments, quantization_arguments
 from backprop.plan.training.plan import TrainPlan
 
 
-def load_base(plan: TrainPlan, model_dir: str) -> transformers.PreTrainedModel:
+def load_base(plan: Loadable, model_dir: str) -> transformers.PreTrainedModel:
     """The base weights in the planned format. Raises ``BackpropError`` DEP_MODEL_LOAD_FAILED."""
     arguments = load_arguments(plan)
     arguments["dtype"] = getattr(torch, arguments["dtype"])

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+from backprop.plan.decision import Decision
+from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.training import Scheduler
 from backprop.plan.training.plan import TrainPlan
-from backprop.plan.training.precision import NumberFormat
+from backprop.plan.training.precision import NumberFormat, PrecisionPlan
 from backprop.plan.training.rail import Rail
+
+
+class Loadable(Protocol):
+    """What loading a base model needs of a plan, be it of training or of generation."""
+
+    @property
+    def model(self) -> ModelFacts: ...
+
+    @property
+    def rail(self) -> Decision[Rail]: ...
+
+    @property
+    def precision(self) -> PrecisionPlan: ...
+
+    @property
+    def trust_remote_code(self) -> bool: ...
 
 
 def sft_arguments(plan: TrainPlan, *, staging_dir: str) -> dict[str, Any]:
@@ -65,7 +83,7 @@ def lora_arguments(plan: TrainPlan) -> dict[str, Any]:
     }
 
 
-def load_arguments(plan: TrainPlan) -> dict[str, Any]:
+def load_arguments(plan: Loadable) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``; the data type by torch's name, as transformers takes it."""
     return {
         "dtype": plan.precision.compute.value.value,
@@ -74,7 +92,7 @@ def load_arguments(plan: TrainPlan) -> dict[str, Any]:
     }
 
 
-def quantization_arguments(plan: TrainPlan) -> dict[str, Any] | None:
+def quantization_arguments(plan: Loadable) -> dict[str, Any] | None:
     """Keyword arguments of ``transformers.BitsAndBytesConfig``; None when the weights are not held in 4 bits."""
     if not plan.precision.load_in_4bit.value:
         return None

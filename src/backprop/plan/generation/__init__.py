@@ -1,0 +1,1 @@
+"""What ``backprop generate`` decides before a model is loaded."""
