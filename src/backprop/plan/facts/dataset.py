@@ -42,6 +42,8 @@ class TokenFacts:
     """Rows with a turn that could not be found in the rendered text."""
     unended_targets: Share
     """Rows with an assistant turn that no end-of-turn token ends."""
+    end_tokens: tuple[str, ...] = ()
+    """The tokens that end what is learned; generation stops at them."""
 
     @property
     def sequences(self) -> int:

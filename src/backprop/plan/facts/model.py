@@ -73,3 +73,5 @@ class TokenizerFacts:
     """Jinja source; None when the model ships none."""
     chat_template_name: str
     """``the model's own``, or what ``--chat-template`` named; empty without one."""
+    chat_template_note: str = ""
+    """How a built-in template was fitted to the vocabulary; empty when it stands as it is."""
