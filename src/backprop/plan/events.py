@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
+from backprop.plan.data.mask import MaskExample
 from backprop.plan.training.plan import TrainPlan
 
 
@@ -14,6 +15,8 @@ class Planned:
     """The plan that will be executed; not recorded as an event, since the run's record holds it."""
 
     plan: TrainPlan
+    examples: tuple[MaskExample, ...] = ()
+    """Rows with what of them is learned, when they were asked for."""
 
 
 @attrs.frozen

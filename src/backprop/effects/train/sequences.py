@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
-from backprop.plan.data.order import epoch_order
-from backprop.plan.data.packing import pack
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from backprop.effects.train.task import Rows
+from backprop.plan.data.order import epoch_order
+from backprop.plan.data.packing import pack
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
 IGNORED_LABEL = -100
 Tensors = dict[str, torch.Tensor]
-
-
-class Rows(Protocol):
-    """Tokenized rows that can be read in any order."""
-
-    def __len__(self) -> int: ...
-
-    def length(self, index: int) -> int:
-        """Tokens of a row."""
-
-    def row(self, index: int) -> tuple[memoryview, memoryview]:
-        """(int32 token ids, one byte a token that is 1 where it is learned)."""
 
 
 class Sequences(Dataset[Tensors]):
@@ -55,8 +43,8 @@ class Sequences(Dataset[Tensors]):
 
     def _row(self, index: int) -> Tensors:
         ids, learned = self._rows.row(index)
-        input_ids = torch.tensor(ids, dtype=torch.int64)
-        labels = input_ids.masked_fill(~torch.tensor(learned, dtype=torch.bool), IGNORED_LABEL)
+        input_ids = torch.frombuffer(ids, dtype=torch.int32).long()
+        labels = input_ids.masked_fill(torch.frombuffer(learned, dtype=torch.uint8) == 0, IGNORED_LABEL)
         # The first token of a row has nothing before it to be predicted from; in a packed sequence it would
         # otherwise be predicted from the row before.
         labels[:1] = IGNORED_LABEL
@@ -141,8 +129,13 @@ class TrainingBatches:
 
 def heldout_batches(plan: TrainPlan, rows: Rows) -> DataLoader[Tensors]:
     """The held-out rows once, unpacked, in the order of the file."""
-    collator = Collator(pad_token_id=_pad_id(plan), packing=False)
-    return DataLoader(Sequences(rows, packed_length=None), batch_size=plan.batch.micro_batch.value, collate_fn=collator)
+    return DataLoader(
+        Sequences(rows, packed_length=None),
+        batch_size=plan.batch.micro_batch.value,
+        collate_fn=Collator(pad_token_id=_pad_id(plan), packing=False),
+        # Without a generator of its own a loader draws from the one that dropout draws from.
+        generator=torch.Generator(),
+    )
 
 
 def _pad_id(plan: TrainPlan) -> int:

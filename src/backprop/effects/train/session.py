@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import torch
 import transformers
 from peft import PeftModel
@@ -19,41 +17,12 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from backprop.effects.train.interrupts import stop_requests
 from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer
 from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
-from backprop.effects.train.sequences import Rows, Tensors, TrainingBatches, heldout_batches
-from backprop.effects.train.trainer import CommitCheckpoint, PlannedTrainer
+from backprop.effects.train.sequences import Tensors, TrainingBatches, heldout_batches
+from backprop.effects.train.task import TrainResult, TrainTask
+from backprop.effects.train.trainer import PlannedTrainer
 from backprop.effects.train.translation import translated
 from backprop.plan.events import Stage
-from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
-
-
-@attrs.frozen
-class TrainTask:
-    """What the executor is given besides the plan: places on disk, the tokenized rows, and where to go on."""
-
-    model_dir: str
-    staging_dir: Path
-    """Where checkpoints and the adapter are put together; on the file system of the run's directory."""
-    rows: Rows
-    heldout: Rows | None
-    resume_from: Path | None
-    evaluations: EvaluationState
-    """What the evaluations before the checkpoint have shown."""
-    commit_checkpoint: CommitCheckpoint
-    checkpoint_at: Callable[[int], Path]
-    """The directory of a committed checkpoint."""
-
-
-@attrs.frozen
-class TrainResult:
-    """How the loop ended. ``adapter_dir`` is staged and the caller's to move; None when the run was interrupted."""
-
-    last_step: int
-    interrupted: bool
-    adapter_dir: Path | None
-    adapter_step: int
-    """The step whose weights the adapter has: the best by held-out loss, else the last."""
-    seconds: float
 
 
 def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
@@ -63,20 +32,13 @@ def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
         model = add_adapter(plan, load_base(plan, task.model_dir))
         tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
         with stop_requests() as request:
-            evaluator = Evaluator(plan, state=task.evaluations, emit=emit) if plan.evaluation else None
             stopper = Stopper(request)
-            trainer = _trainer(plan, task, model, tokenizer, evaluator, stopper, emit)
+            trainer = _trainer(plan, task, model, tokenizer, stopper, emit)
             emit(Stage("training"))
             begun = time.perf_counter()
             with translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=str(task.staging_dir.parent)):
                 trainer.train(resume_from_checkpoint=str(task.resume_from) if task.resume_from else None)
-            seconds = time.perf_counter() - begun
-        last_step = trainer.state.global_step
-        if stopper.stopped:
-            return TrainResult(last_step, True, None, last_step, seconds)
-        best_step = evaluator.state.best_step if evaluator else None
-        adapter_dir = _stage_adapter(trainer, task, best_step)
-        return TrainResult(last_step, False, adapter_dir, best_step or last_step, seconds)
+    return TrainResult(trainer.state.global_step, stopper.stopped, time.perf_counter() - begun)
 
 
 def _trainer(
@@ -84,11 +46,11 @@ def _trainer(
     task: TrainTask,
     model: PeftModel,
     tokenizer: Any,
-    evaluator: Evaluator | None,
     stopper: Stopper,
     emit: Emit,
 ) -> PlannedTrainer:
     batches = TrainingBatches(plan, task.rows)
+    evaluator = Evaluator(plan, state=task.evaluations, emit=emit) if plan.evaluation else None
     reporter = StepReporter(plan, emit=emit, tokens_in_step=batches.tokens_in_step)
     trainer = PlannedTrainer(
         plan,
@@ -126,21 +88,6 @@ def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> tuple
     return total / max(1, num_tokens), num_tokens
 
 
-def _stage_adapter(trainer: PlannedTrainer, task: TrainTask, best_step: int | None) -> Path:
-    staged = task.staging_dir / "adapter"
-    shutil.rmtree(task.staging_dir, ignore_errors=True)
-    staged.mkdir(parents=True)
-    with translated("RUNTIME_TRAINING_FAILED", "The adapter cannot be written", where=str(staged)):
-        if best_step is None or best_step == trainer.state.global_step:
-            trainer.save_model(str(staged))
-        else:
-            best = task.checkpoint_at(best_step)
-            for name in ("adapter_model.safetensors", "adapter_config.json"):
-                shutil.copyfile(best / name, staged / name)
-        (staged / "README.md").unlink(missing_ok=True)
-    return staged
-
-
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
     """The run is told by events; what the libraries would print on top of it is noise."""
@@ -148,7 +95,10 @@ def _quiet_libraries() -> Iterator[None]:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            for kind in (FutureWarning, DeprecationWarning, UserWarning):
+                warnings.simplefilter("ignore", kind)
+            yield
     finally:
         transformers.logging.set_verbosity(before)
         transformers.logging.enable_progress_bar()

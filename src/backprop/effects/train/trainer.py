@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,10 @@ from transformers import Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from backprop.effects.train.sequences import Tensors, TrainingBatches
+from backprop.effects.train.task import CommitCheckpoint
 from backprop.effects.train.translation import translated
 from backprop.plan.training.arguments import sft_arguments
 from backprop.plan.training.plan import TrainPlan
-
-CommitCheckpoint = Callable[[Path, int], None]
-"""Takes a staged checkpoint directory and its step, and makes it the run's own."""
 
 
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]

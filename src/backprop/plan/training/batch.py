@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import attrs
-from backprop.plan.data.packing import count_packed
 
+from backprop.plan.data.packing import count_packed
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts
 from backprop.plan.facts.hardware import HardwareFacts

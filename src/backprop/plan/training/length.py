@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import attrs
-from backprop.plan.data.packing import count_packed
 
+from backprop.plan.data.packing import count_packed
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts
 from backprop.plan.settings.resolve import Origins

@@ -13,7 +13,7 @@ from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.settings.model import Dtype, ModelSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings
-from backprop.plan.training.chosen import given, set_by
+from backprop.plan.training.chosen import given
 from backprop.plan.training.rail import Rail
 
 
@@ -27,7 +27,7 @@ class NumberFormat(enum.Enum):
 
 @attrs.frozen
 class PrecisionPlan:
-    """Formats of weights and arithmetic; adapters are always held and updated in float32."""
+    """Formats of weights and arithmetic; adapters are float32, over a 4-bit base bfloat16 as TRL holds them."""
 
     load_in_4bit: Decision[bool]
     """NF4 with double quantization; the arithmetic is still done in ``compute``."""
@@ -70,12 +70,12 @@ def plan_precision(
 def _compute(
     model: ModelSettings, training: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins
 ) -> Decision[NumberFormat]:
-    if training.bf16 and (chosen := set_by(origins, "training.bf16", NumberFormat.BFLOAT16)):
-        return chosen
-    if training.fp16 and (chosen := set_by(origins, "training.fp16", NumberFormat.FLOAT16)):
-        return chosen
-    if model.dtype is not Dtype.AUTO and (chosen := set_by(origins, "model.dtype", NumberFormat(model.dtype.value))):
-        return chosen
+    if training.bf16:
+        return given(origins, "training.bf16", NumberFormat.BFLOAT16)
+    if training.fp16:
+        return given(origins, "training.fp16", NumberFormat.FLOAT16)
+    if model.dtype is not Dtype.AUTO:
+        return given(origins, "model.dtype", NumberFormat(model.dtype.value))
     may_use_bf16 = training.bf16 is not False
     if rail is Rail.CPU:
         if hardware.cpu_has_bf16 and may_use_bf16:

@@ -1,0 +1,127 @@
+"""Laws of the training plan."""
+
+from __future__ import annotations
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backprop.plan.decision import Decision
+from backprop.plan.settings.lora import LoraSettings
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.training.arguments import lora_arguments, sft_arguments
+from backprop.plan.training.evaluation import EvaluationPlan, EvaluationState, observe, should_stop
+from backprop.plan.training.facts import TrainFacts
+from backprop.plan.training.fingerprint import fingerprint
+from backprop.plan.training.plan import TrainPlan, extend_plan, plan_train
+from backprop.plan.wire.converter import canonical_json, from_data, to_data
+from property_tests.strategies.training import train_facts, train_settings
+
+
+def planned(settings: TrainSettings, facts: TrainFacts) -> TrainPlan:
+    plan = plan_train(settings, facts, origins=Origins())
+    assert isinstance(plan, TrainPlan)
+    return plan
+
+
+@given(train_settings(), train_facts())
+def test_a_plan_survives_json_and_keeps_its_fingerprint(settings: TrainSettings, facts: TrainFacts) -> None:
+    plan = planned(settings, facts)
+    back = from_data(to_data(plan), TrainPlan)
+    assert back == plan
+    assert hash(back) == hash(plan)
+    assert fingerprint(back) == fingerprint(plan)
+
+
+@given(train_settings(), train_facts())
+def test_planning_twice_gives_the_same_plan(settings: TrainSettings, facts: TrainFacts) -> None:
+    assert canonical_json(to_data(planned(settings, facts))) == canonical_json(to_data(planned(settings, facts)))
+
+
+@given(train_settings(), train_facts(), st.integers(1, 2**32 - 1))
+def test_another_seed_is_another_plan(settings: TrainSettings, facts: TrainFacts, offset: int) -> None:
+    training = settings.training
+    other = attrs.evolve(training, seed=(training.seed + offset) % 2**32)
+    if other.seed != training.seed:
+        one, two = planned(settings, facts), planned(attrs.evolve(settings, training=other), facts)
+        assert fingerprint(one) != fingerprint(two)
+
+
+@given(train_settings(), train_facts())
+def test_every_update_has_the_full_batch_and_the_counts_agree(settings: TrainSettings, facts: TrainFacts) -> None:
+    plan = planned(settings, facts)
+    seen = plan.length.epochs * plan.length.sequences
+    assert (
+        seen == plan.length.steps.value * plan.batch.effective
+        or abs(seen / plan.length.steps.value - plan.batch.effective) < 1e-6
+    )
+    assert plan.checkpoints.every.value <= plan.length.steps.value
+
+
+@given(train_settings(), train_facts())
+def test_epochs_asked_are_reached_and_not_by_more_than_a_step(settings: TrainSettings, facts: TrainFacts) -> None:
+    plan = planned(settings, facts)
+    asked = settings.training.num_train_epochs
+    if asked is not None:
+        one_step = plan.batch.effective / plan.length.sequences
+        assert asked - 1e-9 <= plan.length.epochs or plan.length.steps.value == 1
+        assert plan.length.epochs < asked + one_step + 1e-9
+
+
+@given(train_settings(), train_facts(), st.integers(1, 64))
+def test_alpha_follows_the_rank_and_parameters_grow_with_it(
+    settings: TrainSettings, facts: TrainFacts, rank: int
+) -> None:
+    def at(r: int) -> TrainPlan:
+        return planned(attrs.evolve(settings, lora=LoraSettings(preset=settings.lora.preset, r=r)), facts)
+
+    assert at(rank).adapter.scale == at(2 * rank).adapter.scale == 2.0
+    assert 2 * at(rank).adapter.num_parameters == at(2 * rank).adapter.num_parameters
+
+
+@given(train_settings(), train_facts())
+def test_a_value_that_was_given_is_the_value_that_runs(settings: TrainSettings, facts: TrainFacts) -> None:
+    plan = planned(settings, facts)
+    arguments = sft_arguments(plan, staging_dir="/tmp/x")
+    asked = settings.training
+    for name, value in (
+        ("learning_rate", asked.learning_rate),
+        ("max_steps", asked.max_steps),
+        ("per_device_train_batch_size", asked.per_device_train_batch_size),
+    ):
+        assert value is None or arguments[name] == value
+    assert settings.lora.r is None or lora_arguments(plan)["r"] == settings.lora.r
+
+
+@given(train_settings(), train_facts())
+def test_more_memory_never_shrinks_the_batch(settings: TrainSettings, facts: TrainFacts) -> None:
+    gpu = facts.hardware.gpu
+    if gpu is None:
+        return
+    larger = attrs.evolve(gpu, vram_total_bytes=gpu.vram_total_bytes * 2)
+    richer = attrs.evolve(facts, hardware=attrs.evolve(facts.hardware, gpus=(larger,)))
+    before, after = (planned(settings, f).batch.micro_batch.value for f in (facts, richer))
+    assert after >= before
+
+
+@given(train_settings(), train_facts(), st.integers(1, 1000))
+def test_an_extended_plan_differs_only_in_its_length(settings: TrainSettings, facts: TrainFacts, more: int) -> None:
+    plan = planned(settings, facts)
+    longer = extend_plan(plan, steps=plan.length.steps.value + more)
+    assert attrs.evolve(longer, length=plan.length) == plan
+    assert longer.length.steps.value == plan.length.steps.value + more
+    assert longer.length.epochs > plan.length.epochs
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.integers(1, 5))
+def test_early_stopping_waits_exactly_its_patience(losses: list[float], patience: int) -> None:
+    plan = EvaluationPlan(every=Decision(1, "test", ""), rows=1, patience=patience)
+    state = EvaluationState()
+    for step, loss in enumerate(losses, start=1):
+        state = observe(state, step=step, loss=loss)
+        best = min(losses[:step])
+        assert state.best_loss == best
+        assert state.best_step == losses.index(best) + 1
+        assert should_stop(state, plan) == (step - losses.index(best) - 1 >= patience)
+    assert state == EvaluationState.after(enumerate(losses, start=1))

@@ -1,0 +1,51 @@
+"""What the executor of a training run is given and returns; free of torch, so that workflows can speak of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from backprop.plan.training.evaluation import EvaluationState
+
+CommitCheckpoint = Callable[[Path, int], None]
+"""Takes a staged checkpoint directory and its step, and makes it the run's own."""
+
+
+class Rows(Protocol):
+    """Tokenized rows that can be read in any order."""
+
+    def __len__(self) -> int: ...
+
+    def length(self, index: int) -> int:
+        """Tokens of a row."""
+
+    def row(self, index: int) -> tuple[memoryview, memoryview]:
+        """(int32 token ids, one byte a token that is 1 where it is learned)."""
+
+
+@attrs.frozen
+class TrainTask:
+    """What the executor is given besides the plan: places on disk, the tokenized rows, and where to go on."""
+
+    model_dir: str
+    staging_dir: Path
+    """Where checkpoints are put together; on the file system of the run's directory."""
+    rows: Rows
+    heldout: Rows | None
+    resume_from: Path | None
+    """The checkpoint to go on from; None begins at step 0."""
+    evaluations: EvaluationState
+    """What the evaluations before that checkpoint have shown."""
+    commit_checkpoint: CommitCheckpoint
+
+
+@attrs.frozen
+class TrainResult:
+    """How the loop ended; the last step always has a checkpoint."""
+
+    last_step: int
+    interrupted: bool
+    seconds: float

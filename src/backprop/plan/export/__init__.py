@@ -1,0 +1,1 @@
+"""What a finished model is called, described and turned into."""

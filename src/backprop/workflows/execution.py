@@ -1,0 +1,236 @@
+"""From an accepted plan to an adapter on disk, with a record that is true at every moment in between."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+
+from backprop.effects.executors import executor
+from backprop.effects.files.atomic import PARTIAL
+from backprop.effects.files.token_store import RowSinks
+from backprop.effects.store.checkpoints import Checkpoint, commit_checkpoint, list_checkpoints, prune
+from backprop.effects.store.handover import hand_over_adapter
+from backprop.effects.store.history import HistoryStore
+from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
+from backprop.plan.decision import Problem
+from backprop.plan.errors import CATALOGUE, BackpropError, hint_for
+from backprop.plan.events import CheckpointRemoved, CheckpointSaved, Event, Failed, Finished, Interrupted, Started
+from backprop.plan.export.card import adapter_card
+from backprop.plan.redaction import redact
+from backprop.plan.runs.checkpoint import checkpoint_name
+from backprop.plan.runs.event_log import heldout_losses_of, losses_of
+from backprop.plan.runs.record import RunProblem, RunRecord
+from backprop.plan.runs.report import TrainReport
+from backprop.plan.runs.retention import plan_retention
+from backprop.plan.runs.run_id import utc_text
+from backprop.plan.settings.training import OutputSettings
+from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.training.evaluation import EvaluationState, should_stop
+from backprop.plan.training.plan import TrainPlan
+from backprop.plan.wire.outcome import Outcome, Status, ok
+from backprop.workflows.request import Emit
+from backprop.workflows.weights import weights_directory
+
+
+@attrs.frozen
+class Run:
+    """A run that this process holds: its record, and how to tell what happens in it."""
+
+    store: HistoryStore
+    record: RunRecord
+    emit: Emit
+
+    @property
+    def plan(self) -> TrainPlan:
+        """What is executed."""
+        return self.record.plan
+
+    @property
+    def directory(self) -> Path:
+        """Where everything of the run stands."""
+        return self.store.run_dir(self.record.run_id)
+
+    def tell(self, event: Event) -> None:
+        """Write an event down, then show it."""
+        self.store.append_event(self.record.run_id, event)
+        self.emit(event)
+
+    def change(self, **fields: object) -> RunRecord:
+        """Replace fields of the record on disk."""
+        return self.store.update(self.record.run_id, lambda record: attrs.evolve(record, **fields))  # type: ignore[arg-type]
+
+
+def execute(
+    command: str,
+    run: Run,
+    *,
+    rows: RowSinks,
+    checkpoint: Checkpoint | None,
+    extended: bool = False,
+    warnings: tuple[Problem, ...] = (),
+) -> Outcome:
+    """Train from the checkpoint, or from the beginning, to the planned end. The caller holds the run's lock."""
+    from_step = checkpoint.manifest.step if checkpoint else 0
+    evaluations = _evaluations(run, extended=extended)
+    run.tell(Started(run.record.run_id, run.plan.length.steps.value, from_step))
+    try:
+        done, seconds = from_step, 0.0
+        if not _is_over(run.plan, from_step, evaluations):
+            result = _train(run, rows=rows, checkpoint=checkpoint, evaluations=evaluations)
+            done, seconds = result.last_step, result.seconds
+            if result.interrupted:
+                return _interrupted(command, run, done, warnings)
+        return ok(command, _report(run, _finish(run, steps_done=done, seconds=seconds)), warnings=warnings)
+    except BackpropError as error:
+        return _failed(command, run, error, warnings)
+    except KeyboardInterrupt:
+        return _interrupted(command, run, _steps_saved(run), warnings)
+
+
+def _is_over(plan: TrainPlan, step: int, evaluations: EvaluationState) -> bool:
+    stopped_early = plan.evaluation is not None and should_stop(evaluations, plan.evaluation)
+    return step >= plan.length.steps.value or stopped_early
+
+
+def _evaluations(run: Run, *, extended: bool) -> EvaluationState:
+    """Who asks for more steps asks for more patience, too."""
+    state = EvaluationState.after(heldout_losses_of(run.store.events(run.record.run_id)))
+    return attrs.evolve(state, since_best=0) if extended else state
+
+
+def _train(run: Run, *, rows: RowSinks, checkpoint: Checkpoint | None, evaluations: EvaluationState) -> TrainResult:
+    task = TrainTask(
+        model_dir=str(weights_directory(run.plan.model)),
+        staging_dir=run.directory / f"{PARTIAL}checkpoint",
+        rows=rows.train,
+        heldout=rows.heldout,
+        resume_from=checkpoint.path if checkpoint else None,
+        evaluations=evaluations,
+        commit_checkpoint=_committer(run),
+    )
+    result: TrainResult = executor(run.plan.rail.value, "train")(run.plan, task, emit=run.tell)
+    return result
+
+
+def _committer(run: Run) -> CommitCheckpoint:
+    """Commits a checkpoint, says so, and removes those that the retention rule lets go."""
+
+    def commit(staged: Path, step: int) -> None:
+        commit_checkpoint(
+            run.directory,
+            staged,
+            step=step,
+            sequences_seen=step * run.plan.batch.effective,
+            plan_fingerprint=run.record.fingerprints.plan,
+            data_fingerprint=run.record.fingerprints.data,
+        )
+        run.tell(CheckpointSaved(step, checkpoint_name(step)))
+        best = EvaluationState.after(heldout_losses_of(run.store.events(run.record.run_id))).best_step
+        steps = list_checkpoints(run.directory)
+        for old in plan_retention(steps, best_step=best, keep=run.plan.checkpoints.keep):
+            prune(run.directory, (old,))
+            run.tell(CheckpointRemoved(old, checkpoint_name(old)))
+
+    return commit
+
+
+def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
+    """The adapter of the best step, else of the last, goes to its place; ``<output>/lora`` leads to it."""
+    events = run.store.events(run.record.run_id)
+    losses, evaluations = losses_of(events), EvaluationState.after(heldout_losses_of(events))
+    step = evaluations.best_step or steps_done
+    last_loss = losses[-1][1] if losses else None
+    tokenizer = run.plan.tokenizer
+    adapter = hand_over_adapter(
+        run.directory,
+        checkpoint=run.directory / checkpoint_name(step),
+        model_dir=Path(run.plan.model.directory or weights_directory(run.plan.model)),
+        chat_template=tokenizer.chat_template if tokenizer else None,
+        card=adapter_card(
+            run.plan,
+            run_id=run.record.run_id,
+            steps_done=steps_done,
+            last_loss=last_loss,
+            best_loss=evaluations.best_loss,
+        ),
+    )
+    relative = adapter.relative_to(run.store.output_dir).as_posix()
+    train_seconds = (run.record.train_seconds or 0.0) + seconds
+    run.tell(Finished(steps_done, relative, train_seconds))
+    record = run.change(
+        run_status=RunStatus.COMPLETED,
+        ended_at=utc_text(datetime.now(UTC)),
+        steps_done=steps_done,
+        last_loss=last_loss,
+        best_loss=evaluations.best_loss,
+        best_step=evaluations.best_step,
+        train_seconds=train_seconds,
+        adapter=relative,
+        problem=None,
+    )
+    run.store.publish(relative)
+    return record
+
+
+def _interrupted(command: str, run: Run, step: int, warnings: tuple[Problem, ...]) -> Outcome:
+    run.tell(Interrupted(step))
+    problem = Problem(
+        "RUNTIME_TRAINING_ABORTED",
+        f"Run {run.record.run_id} was interrupted; {step} of {run.plan.length.steps.value} steps are saved.",
+        where=str(run.directory),
+        hint=f"Continue with `{resume_command(run)}`.",
+    )
+    record = _record_failure(run, problem, step)
+    return Outcome(command, Status.INTERRUPTED, _report(run, record), (problem, *warnings))
+
+
+def _failed(command: str, run: Run, error: BackpropError, warnings: tuple[Problem, ...]) -> Outcome:
+    first = error.problems[0]
+    step = _steps_saved(run)
+    run.tell(Failed(step, first.code, first.message))
+    record = _record_failure(run, first, step)
+    resumable = attrs.evolve(first, hint=f"{hint_for(first)} Then continue with `{resume_command(run)}`.")
+    shown = (resumable if CATALOGUE[first.code].retryable and step else first, *error.problems[1:])
+    return Outcome(command, Status.FAILED, _report(run, record), (*shown, *warnings))
+
+
+def _record_failure(run: Run, problem: Problem, step: int) -> RunRecord:
+    losses = losses_of(run.store.events(run.record.run_id))
+    return run.change(
+        run_status=RunStatus.FAILED,
+        ended_at=utc_text(datetime.now(UTC)),
+        steps_done=step,
+        last_loss=losses[-1][1] if losses else None,
+        problem=RunProblem(problem.code, redact(problem.message)),
+    )
+
+
+def _steps_saved(run: Run) -> int:
+    return max(list_checkpoints(run.directory), default=0)
+
+
+def resume_command(run: Run) -> str:
+    """What the user types to go on."""
+    output = run.plan.output_dir
+    where = "" if output == OutputSettings().output_dir else f" --output {shlex.quote(output)}"
+    return f"backprop resume {run.record.run_id}{where}"
+
+
+def _report(run: Run, record: RunRecord) -> TrainReport:
+    return TrainReport(
+        run_id=record.run_id,
+        run_status=record.run_status,
+        run_dir=str(run.directory),
+        adapter=str(run.store.output_dir / record.adapter) if record.adapter else None,
+        steps_done=record.steps_done,
+        num_steps=record.num_steps,
+        last_loss=record.last_loss,
+        best_loss=record.best_loss,
+        best_step=record.best_step,
+        train_seconds=record.train_seconds,
+        fingerprint=record.fingerprints.plan,
+        plan=record.plan,
+    )

@@ -1,0 +1,77 @@
+"""Looking at everything that a training run depends on, once, before anything is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+from backprop.effects.probe.hardware import observe_hardware
+from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.software import observe_software
+
+from backprop.effects.files.token_store import RowSinks
+from backprop.effects.probe.dataset import observe_data
+from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
+from backprop.plan.decision import Problem
+from backprop.plan.events import Stage
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.training.facts import TrainFacts, plan_sequence_length
+from backprop.workflows.request import Emit
+
+
+@attrs.frozen
+class Observation:
+    """The facts of a run, the tokenizer that read its rows, and the rows themselves when they were kept."""
+
+    facts: TrainFacts
+    tokenizer: ChatTokenizer | Absent
+    rows: RowSinks | None
+
+
+@contextmanager
+def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit: Emit) -> Iterator[Observation]:
+    """The observation; kept rows stand in an unlinked temporary file and vanish with the context."""
+    emit(Stage("looking at the machine and the model"))
+    hardware = observe_hardware(settings.training.output_dir)
+    model = observe_model(settings.model.name)
+    tokenizer = _tokenizer(settings, model)
+    length = plan_sequence_length(settings.model, model, origins=origins)
+    rows = RowSinks() if keep_rows and not isinstance(tokenizer, Absent) else None
+    try:
+        emit(Stage("reading the data"))
+        data = observe_data(
+            settings.data,
+            max_seq_length=length.value,
+            seed=settings.training.seed,
+            tokenizer=tokenizer,
+            rows=rows,
+        )
+        facts = TrainFacts(
+            model=model,
+            tokenizer=tokenizer if isinstance(tokenizer, Absent) else tokenizer.facts,
+            data=data,
+            hardware=hardware,
+            software=observe_software(),
+        )
+        yield Observation(facts, tokenizer, rows)
+    finally:
+        if rows is not None:
+            rows.close()
+
+
+def _tokenizer(settings: TrainSettings, model: ModelFacts | Absent) -> ChatTokenizer | Absent:
+    if isinstance(model, Absent):
+        return Absent(model.problem)
+    if model.directory is None:
+        return Absent(
+            Problem(
+                "HUB_UNREACHABLE",
+                f"The tokenizer of {model.name} is not on this machine, and the Hub cannot be reached.",
+                where="--model",
+            )
+        )
+    return observe_tokenizer(model.directory, chat_template=settings.data.chat_template)

@@ -1,0 +1,99 @@
+"""``backprop resume``: go on with a run from its last good checkpoint, exactly as if it had never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from backprop.effects.store.checkpoints import Checkpoint, latest_valid, set_aside_beyond
+from backprop.effects.store.history import HistoryStore
+from backprop.effects.store.liveness import this_worker
+from backprop.plan.decision import Problem, Refused
+from backprop.plan.events import Planned
+from backprop.plan.facts.absent import Absent
+from backprop.plan.runs.record import RunRecord
+from backprop.plan.runs.resume import ResumePlan, plan_resume
+from backprop.plan.runs.settings import settings_of
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.verbs import ResumeSettings, RunStatus
+from backprop.plan.training.facts import TrainFacts
+from backprop.plan.training.fingerprint import data_fingerprint, fingerprint, model_fingerprint
+from backprop.plan.training.plan import extend_plan
+from backprop.plan.wire.outcome import Outcome, refused
+from backprop.workflows.execution import Run, execute
+from backprop.workflows.observation import observed
+from backprop.workflows.request import Request
+
+
+def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome:
+    """Find the run, see that model and data are still what it was planned on, and execute the rest of its plan."""
+    settings = request.settings
+    store = HistoryStore(Path(settings.output.output_dir).absolute())
+    record = store.find(settings.run_id, unknown_code="INPUT_RESUME_NOT_FOUND")
+    with (
+        store.run_lock(record.run_id) as run_dir,
+        observed(settings_of(record), origins=Origins(), keep_rows=True, emit=request.emit) as seen,
+    ):
+        absent = _absent(seen.facts)
+        if absent:
+            return refused(command, (*absent, *request.warnings))
+        search = latest_valid(run_dir)
+        decided = _decide(record, search.checkpoint, seen.facts, run_dir, settings.steps)
+        warnings = (*search.warnings, *request.warnings)
+        if isinstance(decided, Refused):
+            return refused(command, (*decided.problems, *warnings))
+        continued = _continue(store, record, decided)
+        set_aside_beyond(run_dir, decided.from_step)
+        request.emit(Planned(continued.plan))
+        assert seen.rows is not None, "the tokenizer was there"
+        return execute(
+            command,
+            Run(store, continued, request.emit),
+            rows=seen.rows,
+            checkpoint=search.checkpoint,
+            extended=settings.steps is not None,
+            warnings=(*warnings, *decided.warnings),
+        )
+
+
+def _absent(facts: TrainFacts) -> tuple[Problem, ...]:
+    parts = (facts.model, facts.tokenizer, facts.data)
+    return tuple(dict.fromkeys(part.problem for part in parts if isinstance(part, Absent)))
+
+
+def _decide(
+    record: RunRecord, checkpoint: Checkpoint | None, facts: TrainFacts, run_dir: Path, steps: int | None
+) -> ResumePlan | Refused:
+    assert not isinstance(facts.model, Absent)
+    assert not isinstance(facts.tokenizer, Absent)
+    assert not isinstance(facts.data, Absent)
+    return plan_resume(
+        record,
+        checkpoint.manifest if checkpoint else None,
+        run_dir=str(run_dir),
+        model_fingerprint=model_fingerprint(facts.model, facts.tokenizer),
+        data_fingerprint=data_fingerprint(facts.data),
+        steps=steps,
+    )
+
+
+def _continue(store: HistoryStore, record: RunRecord, decided: ResumePlan) -> RunRecord:
+    """The record says that the run goes on, in this process; what was measured beyond the checkpoint is dropped."""
+    plan = extend_plan(record.plan, steps=decided.num_steps) if decided.extends(record.num_steps) else record.plan
+    store.truncate_events(record.run_id, decided.from_step)
+    return store.update(
+        record.run_id,
+        lambda before: attrs.evolve(
+            before,
+            run_status=RunStatus.RUNNING,
+            worker=this_worker(),
+            ended_at=None,
+            problem=None,
+            plan=plan,
+            num_steps=decided.num_steps,
+            steps_done=decided.from_step,
+            fingerprints=attrs.evolve(before.fingerprints, plan=fingerprint(plan)),
+            resumed_from=(*before.resumed_from, decided.from_step),
+        ),
+    )

@@ -1,0 +1,264 @@
+"""What a training plan decides, rule by rule."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from backprop.plan.decision import Decision, Problem, Refused
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.dataset import Share
+from backprop.plan.settings.lora import LoraPreset
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import Backend, Optimizer, Scheduler
+from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
+from backprop.plan.training.batch import nominal_tier
+from backprop.plan.training.facts import plan_sequence_length
+from backprop.plan.training.plan import plan_train
+from backprop.plan.training.precision import NumberFormat
+from backprop.plan.training.rail import Rail
+from tests.plan.training.worlds import (
+    CPU_MACHINE,
+    GIB,
+    card,
+    dataset,
+    from_flags,
+    planned,
+    settings,
+    tokens,
+    world,
+)
+
+
+def refused(wanted: object, facts: object) -> tuple[Problem, ...]:
+    plan = plan_train(wanted, facts, origins=Origins())  # type: ignore[arg-type]
+    assert isinstance(plan, Refused)
+    return plan.problems
+
+
+def test_explicit_learning_rate_wins_and_names_its_flag() -> None:
+    plan = planned(settings(training={"learning_rate": 3e-3}), world(), from_flags(training__learning_rate="--lr"))
+    assert plan.learning_rate.peak == Decision(3e-3, "set by --lr", "You asked for it.")
+
+
+def test_an_unset_learning_rate_is_ten_times_full_fine_tuning() -> None:
+    assert planned(settings(), world()).learning_rate.peak.value == pytest.approx(2e-4)
+
+
+def test_the_presets_set_rank_alpha_and_targets() -> None:
+    quality = planned(settings(), world()).adapter
+    fast = planned(settings(lora={"preset": LoraPreset.FAST}), world()).adapter
+    assert (quality.rank.value, quality.alpha.value, len(quality.targets.value)) == (256, 512, 7)
+    assert (fast.rank.value, fast.alpha.value, fast.targets.value) == (16, 32, ("q_proj", "v_proj"))
+
+
+def test_the_fast_preset_finds_the_fused_projection_of_phi() -> None:
+    facts = world(model="microsoft/phi-4")
+    assert planned(settings(lora={"preset": LoraPreset.FAST}), facts).adapter.targets.value == ("qkv_proj",)
+
+
+def test_alpha_follows_a_rank_given_alone() -> None:
+    assert planned(settings(lora={"r": 8}), world()).adapter.alpha.value == 16
+
+
+def test_trainable_parameters_follow_the_true_shapes() -> None:
+    # Qwen2.5-7B: q 3584→3584, v 3584→512, 28 layers.
+    plan = planned(settings(lora={"preset": LoraPreset.FAST}), world(model="Qwen/Qwen2.5-7B-Instruct"))
+    assert plan.adapter.num_parameters == 16 * ((3584 + 3584) + (3584 + 512)) * 28
+
+
+def test_an_unknown_target_module_is_refused_with_the_nearest() -> None:
+    (problem,) = refused(settings(lora={"target_modules": ("q_prj",)}), world())
+    assert problem.code == "CONFIG_INVALID_SETTING"
+    assert "q_proj" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("vram_gib", "batch"), [(80, 8), (48, 8), (46.6, 8), (32, 6), (24, 4), (22.6, 4), (16, 2), (15, 2), (12, 1), (8, 1)]
+)
+def test_the_batch_follows_the_tier_of_the_card(vram_gib: float, batch: int) -> None:
+    assert planned(settings(), world(hardware=card(vram_gib))).batch.micro_batch.value == batch
+
+
+def test_a_card_of_unknown_memory_takes_two_sequences() -> None:
+    assert nominal_tier(None) == 2
+
+
+def test_four_bit_is_the_default_on_cuda_only() -> None:
+    assert planned(settings(), world(hardware=card(16))).precision.load_in_4bit.value
+    assert not planned(settings(), world()).precision.load_in_4bit.value
+
+
+def test_four_bit_without_its_package_is_refused_when_asked_and_left_out_when_not() -> None:
+    bare = world(hardware=card(16), packages=())
+    assert not planned(settings(), bare).precision.load_in_4bit.value
+    assert [p.code for p in refused(settings(model={"load_in_4bit": True}), bare)] == ["DEP_PACKAGE_MISSING"]
+
+
+@pytest.mark.parametrize(("capability", "compute"), [((7, 5), "float16"), ((8, 0), "bfloat16"), ((12, 0), "bfloat16")])
+def test_compute_format_follows_the_capability(capability: tuple[int, int], compute: str) -> None:
+    plan = planned(settings(), world(hardware=card(16, capability)))
+    assert plan.precision.compute.value is NumberFormat(compute)
+    assert sft_arguments(plan, staging_dir="x")["fp16"] is (compute == "float16")
+
+
+def test_the_cpu_uses_bfloat16_only_where_it_is_native() -> None:
+    slow = attrs.evolve(CPU_MACHINE, cpu_has_bf16=False)
+    assert load_arguments(planned(settings(), world()))["dtype"] == "bfloat16"
+    assert load_arguments(planned(settings(), world(hardware=slow)))["dtype"] == "float32"
+
+
+def test_float16_on_the_cpu_is_refused() -> None:
+    (problem,) = refused(settings(training={"fp16": True}), world())
+    assert "underflow" in problem.message
+
+
+def test_the_optimizer_is_paged_below_24_gb_and_fused_otherwise() -> None:
+    def optimizer(vram: float) -> Optimizer:
+        return planned(settings(), world(hardware=card(vram))).optimizer.value
+
+    assert optimizer(16) is Optimizer.PAGED_ADAMW_8BIT
+    assert optimizer(23.5) is optimizer(80) is Optimizer.ADAMW_TORCH_FUSED
+    assert planned(settings(), world()).optimizer.value is Optimizer.ADAMW_TORCH_FUSED
+
+
+def test_a_forced_cuda_without_a_card_is_an_invalid_setting() -> None:
+    (problem,) = refused(settings(training={"backend": Backend.CUDA}), world())
+    assert problem.code == "CONFIG_INVALID_SETTING"
+    assert "NVML is not installed" in problem.message
+
+
+def test_a_cpu_run_on_a_machine_with_a_card_is_possible() -> None:
+    plan = planned(settings(training={"backend": Backend.CPU}), world(hardware=card(80)))
+    assert plan.rail.value is Rail.CPU
+    assert sft_arguments(plan, staging_dir="x")["use_cpu"]
+
+
+def test_epochs_become_steps_of_full_batches() -> None:
+    facts = world(data=dataset(tokens(((60, 10),))))
+    plan = planned(settings(training={"num_train_epochs": 3.0}, data={"packing": False}), facts)
+    assert (plan.length.steps.value, plan.length.epochs) == (8, 3.2)
+
+
+def test_few_short_rows_are_not_packed_into_one_sequence() -> None:
+    plan = planned(settings(), world(data=dataset(tokens(((20, 30),)))))
+    assert not plan.batch.packing.value
+    assert plan.batch.packing.rule == "too few rows to pack"
+
+
+def test_packing_on_the_cpu_uses_short_sequences() -> None:
+    plan = planned(settings(), world(data=dataset(tokens(((64, 800),)))))
+    assert plan.batch.packed_length is not None
+    assert plan.batch.packed_length.value == 512
+    assert plan.length.sequences == 100
+
+
+def test_the_sequence_length_is_bounded_by_the_model() -> None:
+    facts = world(model="microsoft/Phi-3-mini-4k-instruct")
+    wanted = settings(model={"max_seq_length": 8192})
+    assert plan_sequence_length(wanted.model, facts.model, origins=Origins()).value == 4096
+
+
+def test_warm_up_is_at_most_a_tenth_of_the_run() -> None:
+    short = settings(training={"max_steps": 30})
+    assert planned(short, world()).learning_rate.warmup_steps.value == 3
+    assert planned(settings(), world()).learning_rate.warmup_steps.value == 10
+
+
+def test_settings_without_effect_are_reported() -> None:
+    wanted = settings(training={"early_stopping": 3, "warmup_ratio": 0.1, "lr_scheduler_type": Scheduler.CONSTANT})
+    plan = planned(wanted, world(), from_flags(training__warmup_ratio="--warmup-ratio"))
+    assert sorted(p.where for p in plan.warnings) == ["--early-stopping", "--warmup-ratio"]
+    assert sft_arguments(plan, staging_dir="x")["warmup_steps"] == 0
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    wanted = settings(lora={"target_modules": ("nothing",)}, training={"fp16": True})
+    data = dataset(
+        tokens(unended_targets=Share(3, "rows.jsonl:1")),
+        broken=(Problem("INPUT_DATASET_PARSE_FAILED", "x"),),
+        num_broken=1,
+    )
+    codes = [p.code for p in refused(wanted, world(data=data))]
+    assert sorted(codes) == [
+        "CONFIG_INVALID_SETTING",
+        "CONFIG_INVALID_SETTING",
+        "INPUT_DATASET_PARSE_FAILED",
+        "INPUT_TARGETS_UNENDED",
+    ]
+
+
+def test_absent_model_and_data_are_both_named() -> None:
+    gone = (Absent(Problem("INPUT_MODEL_NOT_FOUND", "no model")), Absent(Problem("INPUT_DATASET_NOT_FOUND", "no data")))
+    facts = attrs.evolve(world(), model=gone[0], data=gone[1])
+    assert [p.code for p in refused(settings(), facts)] == ["INPUT_MODEL_NOT_FOUND", "INPUT_DATASET_NOT_FOUND"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"supervised_tokens": 0}, "INPUT_TARGETS_EMPTY"),
+        ({"fully_supervised": Share(100)}, "INPUT_TARGETS_EVERYTHING"),
+        ({"truncated": Share(20)}, "INPUT_TARGETS_TRUNCATED"),
+        ({"lost_targets": Share(1)}, "INPUT_TARGETS_LOST"),
+        ({"unplaced_targets": Share(1)}, "INPUT_TARGETS_LOST"),
+        ({"unended_targets": Share(1)}, "INPUT_TARGETS_UNENDED"),
+    ],
+)
+def test_targets_that_would_train_wrongly_are_refused(changes: dict[str, object], code: str) -> None:
+    (problem,) = refused(settings(), world(data=dataset(tokens(**changes))))
+    assert problem.code == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowing"),
+    [
+        ({"truncated": Share(20)}, {"allow_truncation": True}),
+        ({"truncated": Share(10)}, {}),
+        ({"lost_targets": Share(1)}, {"allow_lost_targets": True}),
+        ({"without_target": Share(2)}, {}),
+    ],
+)
+def test_what_the_user_accepts_or_is_rare_is_only_a_warning(
+    changes: dict[str, object], allowing: dict[str, object]
+) -> None:
+    plan = planned(settings(data=allowing), world(data=dataset(tokens(**changes))))
+    assert len(plan.warnings) == 1
+
+
+def test_a_truncation_problem_names_a_length_that_would_do() -> None:
+    data = dataset(tokens(truncated=Share(20), longest_uncut=9000, uncut_p99=4100))
+    (problem,) = refused(settings(), world(data=data))
+    assert "--max-seq-length 4100" in problem.hint
+    assert "9000" in problem.hint
+
+
+def test_learning_the_prompts_too_may_be_asked_for() -> None:
+    data = dataset(tokens(fully_supervised=Share(100)))
+    assert planned(settings(data={"train_on_prompt": True}), world(data=data)).warnings == ()
+
+
+def test_evaluation_happens_ten_times_unless_asked_otherwise() -> None:
+    plan = planned(settings(), world(heldout=dataset(tokens(((60, 7),)))))
+    assert plan.evaluation is not None
+    assert (plan.evaluation.every.value, plan.evaluation.rows) == (10, 7)
+
+
+def test_arguments_name_the_quantization_of_a_qlora_run() -> None:
+    plan = planned(settings(), world(hardware=card(16)))
+    quantization = quantization_arguments(plan)
+    assert quantization is not None
+    assert quantization["bnb_4bit_quant_type"] == "nf4"
+    assert quantization_arguments(planned(settings(), world())) is None
+
+
+def test_a_save_interval_beyond_the_run_is_its_end() -> None:
+    assert planned(settings(training={"max_steps": 30}), world()).checkpoints.every.value == 30
+
+
+def test_dropout_reaches_the_adapter() -> None:
+    assert lora_arguments(planned(settings(lora={"lora_dropout": 0.3}), world()))["lora_dropout"] == 0.3
+
+
+def test_free_memory_does_not_change_the_tier() -> None:
+    assert nominal_tier(int(22.6 * GIB)) == 4
