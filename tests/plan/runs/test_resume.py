@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+from backprop.plan.decision import Problem, Refused
+from backprop.plan.runs.checkpoint import CheckpointManifest
+from backprop.plan.runs.resume import ResumePlan, plan_resume
+from backprop.plan.settings.verbs import RunStatus
+from tests.plan.runs.examples import a_record
+
+FAILED = a_record(run_status=RunStatus.FAILED, num_steps=100)
+COMPLETED = a_record(run_status=RunStatus.COMPLETED, num_steps=100)
+
+
+def checkpoint(step: int) -> CheckpointManifest:
+    return CheckpointManifest(
+        step=step, sequences_seen=step * 4, plan_fingerprint="p", data_fingerprint="d" * 64, files=()
+    )
+
+
+def resume(record: Any, found: CheckpointManifest | None, **changes: Any) -> ResumePlan | Refused:
+    now = {"run_dir": "out/runs/x", "model_fingerprint": "m" * 16, "data_fingerprint": "d" * 64}
+    return plan_resume(record, found, **(now | changes))
+
+
+def refusal(answer: ResumePlan | Refused) -> Problem:
+    assert isinstance(answer, Refused)
+    return answer.problems[0]
+
+
+def test_a_failed_run_goes_on_from_its_checkpoint_to_its_planned_end() -> None:
+    assert resume(FAILED, checkpoint(40)) == ResumePlan(
+        run_id=FAILED.run_id, from_step=40, num_steps=100, sequences_seen=160
+    )
+
+
+def test_steps_move_the_end() -> None:
+    answer = resume(FAILED, checkpoint(40), steps=60)
+    assert isinstance(answer, ResumePlan)
+    assert answer.num_steps == 60
+    assert answer.extends(100)
+
+
+def test_a_run_killed_after_its_last_checkpoint_has_only_its_adapter_left_to_write() -> None:
+    answer = resume(FAILED, checkpoint(100))
+    assert isinstance(answer, ResumePlan)
+    assert answer.from_step == answer.num_steps == 100
+
+
+def test_a_complete_run_is_extended_only_by_steps() -> None:
+    refused = refusal(resume(COMPLETED, checkpoint(100)))
+    assert refused.code == "INPUT_RESUME_NOT_FOUND"
+    assert "--steps 200" in refused.hint
+    extended = resume(COMPLETED, checkpoint(100), steps=150)
+    assert isinstance(extended, ResumePlan)
+    assert (extended.from_step, extended.num_steps) == (100, 150)
+
+
+def test_steps_that_are_already_done_are_refused_with_the_number_done() -> None:
+    refused = refusal(resume(COMPLETED, checkpoint(100), steps=100))
+    assert refused.code == "CONFIG_INVALID_SETTING"
+    assert "100 steps" in refused.message
+
+
+def test_a_run_without_a_checkpoint_is_refused_saying_where_it_was_looked_for() -> None:
+    refused = refusal(resume(FAILED, None))
+    assert refused.code == "INPUT_RESUME_NOT_FOUND"
+    assert "out/runs/x/checkpoint-N" in refused.message
+
+
+def test_a_run_that_is_running_is_left_alone() -> None:
+    assert refusal(resume(a_record(), checkpoint(5))).code == "STATE_RUN_ACTIVE"
+
+
+def test_changed_inputs_are_refused_each_by_name() -> None:
+    answer = resume(FAILED, checkpoint(40), model_fingerprint="other", data_fingerprint="other")
+    assert isinstance(answer, Refused)
+    assert [p.code for p in answer.problems] == ["STATE_INPUTS_CHANGED"] * 2
+    assert [p.where for p in answer.problems] == [FAILED.model, FAILED.data]
