@@ -36,21 +36,35 @@ class Continuation:
 
 
 def generate(plan: GenerationPlan, base_dir: str, *, emit: Callable[[Event], None]) -> tuple[Continuation, ...]:
-    """One continuation a seed, each a function of its own seed alone.
+    """Load and continue the plan's prompt. ``base_dir`` holds the base's weights.
 
-    ``base_dir`` holds the base's weights. Raises ``BackpropError`` DEP_MODEL_LOAD_FAILED, RUNTIME_GENERATION_FAILED,
-    RUNTIME_GPU_OOM.
+    Raises ``BackpropError`` DEP_MODEL_LOAD_FAILED, RUNTIME_GENERATION_FAILED, RUNTIME_GPU_OOM.
     """
+    emit(Stage("loading the model"))
+    model = load_model(plan, base_dir)
+    emit(Stage("generating"))
+    return continue_prompt(model, plan)
+
+
+def load_model(plan: GenerationPlan, base_dir: str) -> Any:
+    """The base with the plan's adapter, ready to generate from any plan of the same target."""
     with quiet_libraries():
-        emit(Stage("loading the model"))
         model = load_base(plan, base_dir)
         if plan.adapter_dir is not None:
             model = _with_adapter(plan.model.name, model, plan.adapter_dir)
         model.eval()
         model.config.use_cache = True
-        emit(Stage("generating"))
-        with translated("RUNTIME_GENERATION_FAILED", "Generation stopped"), torch.random.fork_rng():
-            return tuple(_continue(model, plan, seed) for seed in plan.seeds)
+        return model
+
+
+def continue_prompt(model: Any, plan: GenerationPlan) -> tuple[Continuation, ...]:
+    """One continuation a seed, each a function of its own seed alone."""
+    with (
+        quiet_libraries(),
+        translated("RUNTIME_GENERATION_FAILED", "Generation stopped"),
+        torch.random.fork_rng(),
+    ):
+        return tuple(_continue(model, plan, seed) for seed in plan.seeds)
 
 
 def _with_adapter(base: str, model: transformers.PreTrainedModel, adapter_dir: str) -> Any:

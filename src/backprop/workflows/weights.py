@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from backprop.effects.probe.hub import fetch_weights
-
 from backprop.plan.facts.model import ModelFacts, ModelSource
 
 

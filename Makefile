@@ -1,0 +1,60 @@
+# `make test` and `make quickstart` set up everything they need; a second run finds it done.
+
+MODEL := .models/SmolLM2-135M-Instruct
+PY := .venv/bin/python
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+INSTALLED := .venv/.installed
+
+# Idle OpenMP threads must not spin on cores that other processes need.
+export OMP_WAIT_POLICY = PASSIVE
+export TOKENIZERS_PARALLELISM ?= true
+export TRL_EXPERIMENTAL_SILENCE = 1
+
+.PHONY: help setup check test soak bench quickstart clean
+
+help:
+	@echo "make quickstart  fine-tune a small model on examples/lighthouse.jsonl, show its answers before and after"
+	@echo "make test        every check and every test"
+	@echo "make soak        long repetitions that 'make test' leaves out"
+	@echo "make bench       measure start-up"
+	@echo "make clean       remove what tests and the quickstart leave; the environment and the model stay"
+
+setup: $(INSTALLED) $(MODEL)
+
+# A broken or half-made environment is made anew; an interrupted installation is finished.
+# On a machine with an NVIDIA card torch is left to pip and to what is there already.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it with make PYTHON=..."; exit 1; }
+	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@if nvidia-smi >/dev/null 2>&1; then grep -v '^torch==' constraints.txt; else cat constraints.txt; fi > .venv/constraints.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt --upgrade pip
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt \
+		--group dev --editable '.[train,qlora,parquet,zstd]'
+	@touch $@
+
+$(MODEL): | $(INSTALLED)
+	$(PY) tools/smollm2.py $@
+
+check: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) tools/reference.py --check
+
+test: setup check
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not soak"
+
+soak: setup
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m soak
+
+bench: setup
+	$(PY) benchmarks/startup.py
+
+quickstart: setup
+	@$(PY) tools/quickstart.py
+
+clean:
+	rm -rf quickstart-output output dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests property_tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""Fine-tune the small model on the lighthouse example and show what it answers before and after."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from backprop.cli.style import Style, style_for
+from backprop.effects.generate import continue_prompt, load_model
+from backprop.plan.decision import Refused
+from backprop.plan.errors import BackpropError
+from backprop.plan.settings.verbs import GenerateSettings
+from backprop.workflows.generate import prepare, text_of
+from backprop.workflows.weights import weights_directory
+
+MODEL = ".models/SmolLM2-135M-Instruct"
+DATA = "examples/lighthouse.jsonl"
+HELDOUT = Path("examples/lighthouse-heldout.jsonl")
+OUTPUT = "quickstart-output"
+TRAIN = (
+    *("train", "--model", MODEL, "--data", DATA, "--output", OUTPUT),
+    *("--steps", "60", "--batch-size", "8", "--grad-accum", "1", "--no-packing", "--lora-r", "16", "--lr", "1e-3"),
+)
+
+
+def answers(target: str, prompts: list[str]) -> list[str]:
+    """The likeliest answer to each prompt; the model is loaded once. Raises ``BackpropError``."""
+    found: list[str] = []
+    model = None
+    for prompt in prompts:
+        settings = GenerateSettings(adapter_path=target, prompt=prompt, temperature=0.0, max_new_tokens=40)
+        prepared = prepare(settings)
+        if isinstance(prepared, Refused):
+            raise BackpropError(*prepared.problems)
+        if model is None:
+            model = load_model(prepared.plan, str(weights_directory(prepared.plan.model)))
+        (continuation,) = continue_prompt(model, prepared.plan)
+        found.append(" ".join(text_of(prepared, continuation.ids).split()))
+    return found
+
+
+def is_right(answer: str, row: dict[str, object]) -> bool:
+    """Whether the answer holds the reference, or one of them."""
+    references = row.get("references", [row.get("reference")])
+    assert isinstance(references, list)
+    return any(str(reference).lower() in answer.lower() for reference in references)
+
+
+def main() -> int:
+    """Answer, train, answer again, compare. Returns the exit code."""
+    begun = time.monotonic()
+    style = style_for(sys.stdout, environ={}, columns=shutil.get_terminal_size().columns, encoding=sys.stdout.encoding)
+    rows = [json.loads(line) for line in HELDOUT.read_text(encoding="utf-8").splitlines()]
+    prompts = [row["prompt"] for row in rows]
+    print(f"Asking {MODEL} {len(prompts)} questions that are not in {DATA} ...", flush=True)
+    before = answers(MODEL, prompts)
+    print(style.bold(f"\n$ backprop {' '.join(TRAIN)}"), flush=True)
+    code = subprocess.run([sys.executable, "-m", "backprop", *TRAIN], check=False).returncode
+    if code:
+        return code
+    print("\nAsking again, now with the adapter ...\n", flush=True)
+    after = answers(OUTPUT, prompts)
+    print(comparison(rows, before, after, style))
+    print(f'\n$ backprop generate {OUTPUT} "{prompts[0]}"   asks it something yourself.')
+    print(f"Done in {(time.monotonic() - begun) / 60:.1f} minutes.")
+    return 0
+
+
+def comparison(rows: list[dict[str, object]], before: list[str], after: list[str], style: Style) -> str:
+    """The answers side by side, and how many were right."""
+    lines = []
+    for row, old, new in zip(rows, before, after, strict=True):
+        right = is_right(new, row)
+        lines.append(style.bold(str(row["prompt"])))
+        lines.append(
+            style.pairs([("before", style.dim(old)), ("after", (style.green if right else style.red)(new))], indent=2)
+        )
+    scores = [sum(is_right(a, row) for a, row in zip(found, rows, strict=True)) for found in (before, after)]
+    lines.append(f"\nRight before: {scores[0]} of {len(rows)}. Right after: {scores[1]} of {len(rows)}.")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
