@@ -16,7 +16,7 @@ _ROWS_AT_ONCE = 256
 
 
 def rows(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """The rows as objects. A compressed file is unpacked into an unlinked temporary one: Parquet is read from its end."""
+    """The rows as objects. A compressed file is unpacked into a temporary one first: Parquet is read from its end."""
     try:
         with tempfile.TemporaryFile(prefix="backprop-parquet-") as unpacked:
             source = stream

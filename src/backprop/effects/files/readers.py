@@ -23,7 +23,10 @@ from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 
 COMPRESSIONS = (".gz", ".zst")
-_PACKAGED = {".zst": ("zstandard", "backprop.effects.files.zstd"), ".parquet": ("pyarrow", "backprop.effects.files.parquet")}
+_PACKAGED = {
+    ".zst": ("zstandard", "backprop.effects.files.zstd"),
+    ".parquet": ("pyarrow", "backprop.effects.files.parquet"),
+}
 """Kinds of files whose package is imported only when such a file is read: (package, module of ours)."""
 
 _BOM = b"\xef\xbb\xbf"
@@ -113,14 +116,16 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise BackpropError(Problem("RUNTIME_PERMISSION_DENIED", f"{path} cannot be read: {error.strerror}.")) from error
+        raise BackpropError(
+            Problem("RUNTIME_PERMISSION_DENIED", f"{path} cannot be read: {error.strerror}.")
+        ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error, DamagedFile) as error:
         raise _invalid(path, f"is damaged or cut short ({error})", hint="Copy or compress the file again.") from error
     except OSError as error:
         raise _invalid(path, f"cannot be read: {error.strerror or error}") from error
 
 
-class DamagedFile(Exception):  # noqa: N818 (what it is, not a fault of ours)
+class DamagedFile(Exception):
     """What the modules for packaged kinds raise in place of their libraries' errors."""
 
 
@@ -137,11 +142,11 @@ def _packaged(suffix: str) -> Any:
 
 def _lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """(number, line without its end) of every line, byte order mark removed."""
-    for number, line in enumerate(stream, start=1):
+    for number, raw in enumerate(stream, start=1):
+        line = raw.removeprefix(_BOM) if number == 1 else raw
         if number == 1:
-            if line.startswith(_UTF16):
+            if raw.startswith(_UTF16):
                 raise _invalid(path, "is UTF-16 text", hint="Save it as UTF-8.")
-            line = line.removeprefix(_BOM)
             if b"\0" in line[:4096]:
                 raise _invalid(path, "is not text", hint="The suffix says text; give the file the suffix of its kind.")
         yield number, line.rstrip(b"\r\n")

@@ -32,7 +32,7 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)  # noqa: DTZ005 (templates mean local time)
+    return datetime.now().strftime(form)
 
 
 def _tojson(
@@ -86,9 +86,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 class ChatTemplate:
     """One template, compiled. Raises ``jinja2.TemplateSyntaxError`` when it cannot be."""
 
-    def __init__(
-        self, source: str, *, special_tokens: Mapping[str, str], with_tools: str | None = None
-    ) -> None:
+    def __init__(self, source: str, *, special_tokens: Mapping[str, str], with_tools: str | None = None) -> None:
         """``special_tokens`` are ``bos_token`` and the like; ``with_tools`` is the template for rows with tools."""
         environment = _environment()
         self.source = source

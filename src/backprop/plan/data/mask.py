@@ -31,7 +31,7 @@ def _first_token(text: str, offsets: Offsets, at: int) -> int:
     """The first token that begins at or after the character ``at``; cost is logarithmic."""
     index = bisect_left(offsets, (at, -1))
     # A blank token whose offsets were trimmed is empty and stands at its end; it begins where the one before it ended.
-    while index < len(offsets) and offsets[index] == (at, at) and 0 < index and _true_end(offsets, index - 1) < at:
+    while index < len(offsets) and offsets[index] == (at, at) and index > 0 and _true_end(offsets, index - 1) < at:
         index += 1
     while index and offsets[index - 1][1] > at and _begins_after_blanks(text, offsets[index - 1], at):
         index -= 1
@@ -75,8 +75,8 @@ def mask_pieces(text: str, offsets: Offsets, mask: Sequence[int]) -> tuple[Piece
     """The text of the tokens in runs of equal mask; the pieces joined are the text up to the last token's end."""
     pieces: list[tuple[str, bool]] = []
     at = 0
-    for (_, end), learned in zip(offsets, mask, strict=True):
-        end = max(end, at)
+    for (_, token_end), learned in zip(offsets, mask, strict=True):
+        end = max(token_end, at)
         if pieces and pieces[-1][1] == bool(learned):
             pieces[-1] = (pieces[-1][0] + text[at:end], bool(learned))
         elif end > at:

@@ -48,7 +48,7 @@ class Placed:
 
 
 class TurnEnds:
-    """Finds the token that ends a turn; ``special`` are the tokenizer's control tokens, ``added`` all its added ones."""
+    """Finds the token that ends a turn; ``special`` are the tokenizer's control tokens, ``added`` all it has added."""
 
     def __init__(self, special: Sequence[str], added: Sequence[str]) -> None:
         self._special = re.compile(_any_of(special))
@@ -162,7 +162,7 @@ class _Placing:
         return pieces, start
 
     def _start_by_content(self, turn: int, cursor: int, found: Sequence[tuple[str, int]]) -> int | None:
-        """Right after the generation prompt before the turn's text, if that stands there, else where the text begins."""
+        """Right after the generation prompt that stands before the turn's text, else where the text begins."""
         if not found:
             return None
         first = found[0][1]

@@ -1,0 +1,215 @@
+"""One streaming pass over the data: what its rows are, what of them is learned, and what is wrong with them."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Callable, Iterator
+
+from backprop.effects.files.readers import fingerprint
+from backprop.effects.files.token_store import RowSinks, TokenStore
+from backprop.effects.probe.row_source import ReadRow, RowSource, open_source, row_problem
+from backprop.effects.probe.row_tokens import RowTokenizer
+from backprop.effects.probe.tokenizer import ChatTokenizer
+from backprop.plan.data.conversation import RowError, content_hash
+from backprop.plan.data.counts import TokenCounter
+from backprop.plan.data.mask import MaskExample
+from backprop.plan.data.split import Share, heldout_threshold, read_split
+from backprop.plan.data.writing import TEMPLATE_ONLY, Written, rendering_of
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.dataset import DataFacts, DatasetFacts
+from backprop.plan.settings.data import DataSettings
+
+_BATCH_ROWS = 256
+_BROKEN_SHOWN = 20
+
+
+def ignore_progress(num_rows: int) -> None:
+    """Tell nobody."""
+
+
+def observe_data(
+    settings: DataSettings,
+    *,
+    max_seq_length: int,
+    seed: int,
+    tokenizer: ChatTokenizer | Absent,
+    rows: RowSinks | None = None,
+    progress: Callable[[int], None] = ignore_progress,
+) -> DataFacts | Absent:
+    """Read the data once, writing tokenized rows to ``rows`` as they come; a share held out takes a second reading.
+
+    Rows without a token to learn are counted and left out. ``progress`` hears the number of rows read. Memory does not
+    grow with the data but for the file of a .json and 8 bytes a row for a share. Absent carries the first problem
+    that kept the data from being read at all; a row that is broken stands in ``DatasetFacts.broken``.
+    """
+    try:
+        return _observe(settings, max_seq_length, seed, tokenizer, rows, progress)
+    except BackpropError as error:
+        return Absent(error.problems[0])
+
+
+def mask_examples(
+    settings: DataSettings, *, max_seq_length: int, tokenizer: ChatTokenizer, count: int
+) -> tuple[MaskExample, ...]:
+    """The first ``count`` rows that are not broken, in pieces that are learned or not. Raises ``BackpropError``."""
+    source = _open_train(settings, tokenizer)
+    tokens = RowTokenizer(tokenizer, max_seq_length, settings.train_on_prompt)
+    read = itertools.islice(source.rows(), settings.max_samples)
+    written = (_write(row, tokens) for row in read)
+    usable = ((where, text) for where, text in written if isinstance(text, Written))
+    return tuple(tokens.show(list(itertools.islice(usable, count))))
+
+
+def _observe(
+    settings: DataSettings,
+    max_seq_length: int,
+    seed: int,
+    tokenizer: ChatTokenizer | Absent,
+    rows: RowSinks | None,
+    progress: Callable[[int], None],
+) -> DataFacts:
+    source = _open_train(settings, tokenizer)
+    split = _split(settings)
+    tokens = None
+    if not isinstance(tokenizer, Absent):
+        tokens = RowTokenizer(tokenizer, max_seq_length, settings.train_on_prompt)
+    train = _Side(source, tokens, rows.train if rows else None)
+    heldout = None if split is None else train if isinstance(split, str) else _Side(source, tokens, _sink(rows))
+    if isinstance(split, str):
+        held_source = open_source(split, settings, flag="--eval-split")
+        _check_template(held_source, tokenizer)
+        heldout = _Side(held_source, tokens, _sink(rows))
+    is_heldout = _chooser(split, source, settings.max_samples, seed) if isinstance(split, Share) else _nobody
+    seen = 0
+    for row in itertools.islice(source.rows(), settings.max_samples):
+        (heldout if heldout is not None and is_heldout(row) else train).take(row)
+        seen += 1
+        if seen % _BATCH_ROWS == 0:
+            progress(seen)
+    if isinstance(split, str) and heldout is not None:
+        for row in heldout.source.rows():
+            heldout.take(row)
+    progress(seen)
+    return DataFacts(train=train.facts(), heldout=None if heldout is None else heldout.facts())
+
+
+class _Side:
+    """The rows of one side, tokenized in batches, and the sums over them."""
+
+    def __init__(self, source: RowSource, tokens: RowTokenizer | None, sink: TokenStore | None) -> None:
+        self.source = source
+        self._tokens = tokens
+        self._sink = sink
+        self._counter = TokenCounter()
+        self._batch: list[tuple[str, Written]] = []
+        self._rows = self._num_broken = 0
+        self._broken: list[Problem] = []
+
+    def take(self, row: ReadRow) -> None:
+        """Count a row, and tokenize it with the next batch."""
+        self._rows += 1
+        if row.problem is not None:
+            self._break(row.problem)
+        elif self._tokens is not None:
+            where, written = _write(row, self._tokens)
+            if isinstance(written, Problem):
+                self._break(written)
+            else:
+                self._batch.append((where, written))
+                if len(self._batch) == _BATCH_ROWS:
+                    self._flush()
+
+    def facts(self) -> DatasetFacts:
+        """What was found."""
+        self._flush()
+        digest, num_bytes = fingerprint(self.source.paths)
+        has_template = self._tokens is None or self._tokens.tokenizer.has_template
+        return DatasetFacts(
+            name=self.source.name,
+            files=tuple(str(path) for path in self.source.paths),
+            fingerprint=digest,
+            num_bytes=num_bytes,
+            row_format=self.source.layout.value,
+            rendering=rendering_of(self.source.layout, has_template=has_template).value,
+            rows=self._rows,
+            broken=tuple(self._broken),
+            num_broken=self._num_broken,
+            tokens=None if self._tokens is None else self._counter.facts(),
+        )
+
+    def _break(self, problem: Problem) -> None:
+        self._num_broken += 1
+        if len(self._broken) < _BROKEN_SHOWN:
+            self._broken.append(problem)
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        if not batch or self._tokens is None:
+            return
+        for row in self._tokens.tokenize(batch):
+            self._counter.add(row.counted, ends=row.ends)
+            if self._sink is not None and row.counted.is_trained:
+                self._sink.append(row.ids, row.mask)
+
+
+def _write(row: ReadRow, tokens: RowTokenizer) -> tuple[str, Written | Problem]:
+    if row.example is None:
+        assert row.problem is not None, "a row is read or says why not"
+        return row.where, row.problem
+    try:
+        return row.where, tokens.write(row.example)
+    except RowError as wrong:
+        return row.where, row_problem(row.where, str(wrong))
+
+
+def _open_train(settings: DataSettings, tokenizer: ChatTokenizer | Absent) -> RowSource:
+    if settings.dataset_name is None:
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", "No data set was given.", where="--data"))
+    source = open_source(settings.dataset_name, settings, flag="--data")
+    _check_template(source, tokenizer)
+    return source
+
+
+def _check_template(source: RowSource, tokenizer: ChatTokenizer | Absent) -> None:
+    if isinstance(tokenizer, Absent) or tokenizer.has_template or source.layout not in TEMPLATE_ONLY:
+        return
+    message = f"The rows of {source.name} are conversations, and the model has no chat template to write them with."
+    raise BackpropError(Problem("INPUT_CHAT_TEMPLATE_MISSING", message, where="--chat-template"))
+
+
+def _split(settings: DataSettings) -> Share | str | None:
+    if settings.eval_split is None:
+        return None
+    try:
+        return read_split(settings.eval_split)
+    except ValueError as wrong:
+        message = f'--eval-split is "{settings.eval_split}"; expected {wrong}.'
+        raise BackpropError(Problem("CONFIG_INVALID_SETTING", message, where="--eval-split")) from wrong
+
+
+def _sink(rows: RowSinks | None) -> TokenStore | None:
+    return rows.heldout if rows else None
+
+
+def _nobody(_: ReadRow) -> bool:
+    return False
+
+
+def _chooser(share: Share, source: RowSource, max_samples: int | None, seed: int) -> Callable[[ReadRow], bool]:
+    """Says of a row whether it is held out; reads the data once to know how many rows there are."""
+    hashes = array("Q", _hashes(source, max_samples, seed))
+    threshold = heldout_threshold(hashes, share)
+    if threshold is None:
+        message = f"No row of {source.name} can be held out: it has no two rows that differ."
+        hint = "Give a file of held-out rows to --eval-split, or leave it away."
+        raise BackpropError(Problem("INPUT_DATASET_INVALID", message, where="--eval-split", hint=hint))
+    return lambda row: row.example is not None and content_hash(row.example, seed=seed) <= threshold
+
+
+def _hashes(source: RowSource, max_samples: int | None, seed: int) -> Iterator[int]:
+    for row in itertools.islice(source.rows(), max_samples):
+        if row.example is not None:
+            yield content_hash(row.example, seed=seed)

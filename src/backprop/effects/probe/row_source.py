@@ -1,0 +1,127 @@
+"""Where the rows of a data set come from: files or the Hub, with the layout told from the first rows."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+from backprop.effects.probe.hub import fetch_dataset
+
+from backprop.effects.files.readers import KINDS, RawRow, kind_of, read_rows
+from backprop.plan.data.conversation import Example, RowError
+from backprop.plan.data.rows import UNTRAINABLE, Layout, describe_keys, layout_of, read_row
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+from backprop.plan.settings.data import ChatFormat, DataSettings
+from backprop.plan.settings.nearest import nearest
+
+_ROWS_TO_TELL_LAYOUT = 20
+_HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+
+
+@attrs.frozen
+class ReadRow:
+    """A row in its normal form, or the problem that stands in its place."""
+
+    where: str
+    example: Example | None
+    problem: Problem | None = None
+
+
+@attrs.frozen
+class RowSource:
+    """The rows of one data set; they can be read more than once."""
+
+    name: str
+    """As the user gave it; for a file the absolute path."""
+    paths: tuple[Path, ...]
+    layout: Layout
+    text_column: str
+    is_told: bool
+    """The layout was told from the first rows, so that a row of another one is a mistake."""
+
+    def rows(self) -> Iterator[ReadRow]:
+        """Every row in order."""
+        for raw in _raw_rows(self.paths):
+            yield self._read(raw)
+
+    def _read(self, raw: RawRow) -> ReadRow:
+        if raw.problem is not None:
+            return ReadRow(raw.where, None, raw.problem)
+        try:
+            if self.is_told:
+                self._check_layout(raw)
+            return ReadRow(raw.where, read_row(raw.value, self.layout, text_column=self.text_column))
+        except RowError as wrong:
+            return ReadRow(raw.where, None, row_problem(raw.where, str(wrong)))
+
+    def _check_layout(self, raw: RawRow) -> None:
+        found = layout_of(raw.value, text_column=self.text_column)
+        if found not in (None, self.layout):
+            raise RowError(f"the row is laid out as {found.value}, the first rows of the file as {self.layout.value}")
+
+
+def row_problem(where: str, reason: str) -> Problem:
+    """A row that cannot be trained on."""
+    return Problem("INPUT_DATASET_VALIDATION_FAILED", f"{where}: {reason}.", where=where)
+
+
+def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
+    """The data set ``name``, which ``flag`` gave: a file if there is one, else a Hub data set.
+
+    Raises ``BackpropError`` when it does not exist or its rows are in no layout that can be trained on.
+    """
+    paths, shown = _locate(name, settings.dataset_split, flag=flag)
+    asked = settings.chat_format
+    layout = _tell_layout(paths, shown, settings.text_column) if asked is ChatFormat.AUTO else Layout(asked.value)
+    return RowSource(shown, paths, layout, settings.text_column, asked is ChatFormat.AUTO)
+
+
+def _raw_rows(paths: tuple[Path, ...]) -> Iterator[RawRow]:
+    return itertools.chain.from_iterable(read_rows(path) for path in paths)
+
+
+def _locate(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]:
+    path = Path(name).expanduser()
+    if path.exists():
+        return (path.resolve(),), str(path.resolve())
+    if kind_of(path) in KINDS or not _HUB_NAME.fullmatch(name):
+        raise _not_found(path, flag)
+    return fetch_dataset(name, split), name
+
+
+def _not_found(path: Path, flag: str) -> BackpropError:
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, beside)
+    meant = f" Did you mean {path.parent / close}?" if close else ""
+    return BackpropError(Problem("INPUT_DATASET_NOT_FOUND", f"There is no file {path}.{meant}", where=flag))
+
+
+def _tell_layout(paths: tuple[Path, ...], name: str, text_column: str) -> Layout:
+    first = list(itertools.islice(_raw_rows(paths), _ROWS_TO_TELL_LAYOUT))
+    readable = [row for row in first if row.problem is None]
+    if not readable:
+        problems = [row.problem for row in first if row.problem is not None]
+        raise BackpropError(*problems[:3])
+    found = (layout_of(row.value, text_column=text_column) for row in readable)
+    layout = next((layout for layout in found if layout is not None), None)
+    if layout in UNTRAINABLE:
+        message = f"The rows of {name} are {UNTRAINABLE[layout]}, which supervised fine-tuning cannot learn from."
+        hint = "Give rows that each hold one answer: messages, instruction/output, prompt/completion or text."
+        raise _unsupported(message, readable[0].where, hint)
+    if layout is None:
+        message = (
+            f"The rows of {name} are in no layout that is known: the first has {describe_keys(readable[0].value)}."
+        )
+        raise _unsupported(message, readable[0].where, "Name the column of raw text with --text-column, or " + _RENAME)
+    return layout
+
+
+_RENAME = "rename the fields to messages, conversations, instruction/output, prompt/completion or text."
+
+
+def _unsupported(message: str, where: str, hint: str) -> BackpropError:
+    return BackpropError(Problem("INPUT_DATASET_FORMAT_UNSUPPORTED", message, where=where, hint=hint))
