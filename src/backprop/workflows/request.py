@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import attrs
 
 from backprop.plan.decision import Problem
-from backprop.plan.events import Event
 from backprop.plan.settings.resolve import Origins
+
+if TYPE_CHECKING:  # the union of events brings the whole training plan along, which most commands never need
+    from backprop.plan.events import Event
 
 S = TypeVar("S")
 
-Emit: TypeAlias = Callable[[Event], None]
+Emit: TypeAlias = "Callable[[Event], None]"
 
 
 def ignore(event: Event) -> None:

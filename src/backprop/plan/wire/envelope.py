@@ -8,13 +8,13 @@ from typing import Any
 from backprop.plan.decision import Problem
 from backprop.plan.errors import CATALOGUE, hint_for
 from backprop.plan.redaction import redact
-from backprop.plan.wire.converter import to_data
 from backprop.plan.wire.outcome import SCHEMA_VERSION, Outcome
+from backprop.plan.wire.plain import plain_data
 
 
 def envelope(outcome: Outcome) -> dict[str, Any]:
     """The outcome as a JSON object; the report's own fields follow the common ones."""
-    report = to_data(outcome.report) if outcome.report is not None else {}
+    report = plain_data(outcome.report) if outcome.report is not None else {}
     common = {
         "schema_version": SCHEMA_VERSION,
         "command": outcome.command,
@@ -41,3 +41,8 @@ def problem_data(problem: Problem) -> dict[str, Any]:
 def envelope_json(outcome: Outcome) -> str:
     """The envelope as one line of JSON, newline included."""
     return json.dumps(envelope(outcome), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def problem_json(problem: Problem) -> str:
+    """A problem as one line of JSON for the log, without the newline."""
+    return json.dumps(problem_data(problem), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,6 @@
+"""``python -m backprop``"""
+
+from backprop.cli.main import run
+
+if __name__ == "__main__":
+    run()

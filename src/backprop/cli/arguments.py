@@ -1,0 +1,133 @@
+"""From the command line to a command and the layer of its flags. argparse splits; the kinds read the values later."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+import attrs
+
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+from backprop.plan.settings.commands import COMMANDS, Command, command_named
+from backprop.plan.settings.kinds import Switch
+from backprop.plan.settings.log import LogSettings
+from backprop.plan.settings.nearest import nearest
+from backprop.plan.settings.option import BoundOption, options_of
+from backprop.plan.settings.resolve import Layer, Source
+
+HELP_FLAGS = {"-h": "help", "--help": "help", "--help-all": "help_all", "-V": "version", "--version": "version"}
+
+
+@attrs.frozen
+class Arguments:
+    """What the command line says. ``wish`` is help, help_all or version when one of them was asked for."""
+
+    command: Command | None
+    flags: Layer
+    wish: str = ""
+
+
+def options_for(command: Command | None) -> tuple[BoundOption, ...]:
+    """What may stand on the command line: the command's options and those that every command takes."""
+    return (*(options_of(command.settings) if command else ()), *options_of(LogSettings))
+
+
+def flags_of(bound: BoundOption) -> tuple[str, ...]:
+    """Every spelling of an option, the negative one of a switch included."""
+    negative = (bound.negative_flag,) if bound.negative_flag else ()
+    return (*bound.option.flags, *negative)
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Split ``argv``. Raises INPUT_VALIDATION_FAILED for what no command or flag is called, naming the nearest."""
+    position = _command_position(argv)
+    if position is None:
+        command, rest = None, list(argv)
+    else:
+        command = command_named(argv[position])
+        if command is None:
+            raise _unknown_command(argv[position])
+        rest = [*argv[:position], *argv[position + 1 :]]
+    end = rest.index("--") if "--" in rest else len(rest)
+    wish = next((HELP_FLAGS[word] for word in rest[:end] if word in HELP_FLAGS), "")
+    empty = Layer(Source.FLAG, "", {})
+    if wish:
+        return Arguments(command, empty, wish)
+    options = options_for(command)
+    known, unknown = _parser(options).parse_known_args(rest)
+    if unknown:
+        raise _unknown_words(unknown, options, command)
+    values = {key: value for key, value in vars(known).items() if value is not None}
+    return Arguments(command, attrs.evolve(empty, values=values))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without its own exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        text = message.replace("argument ", "", 1) if message.startswith("argument ") else message
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", text[:1].upper() + text[1:] + "."))
+
+
+def _parser(options: Sequence[BoundOption]) -> _Parser:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for bound in options:
+        if bound.option.positional:
+            nargs = "?" if bound.option.optional_positional else None
+            parser.add_argument(bound.key, metavar=bound.option.metavar or bound.flag, nargs=nargs)
+        elif isinstance(bound.option.kind, Switch):
+            parser.add_argument(*bound.option.flags, dest=bound.key, action="store_const", const="true")
+            assert bound.negative_flag is not None
+            parser.add_argument(bound.negative_flag, dest=bound.key, action="store_const", const="false")
+        else:
+            parser.add_argument(*bound.option.flags, dest=bound.key)
+    return parser
+
+
+def _command_position(argv: Sequence[str]) -> int | None:
+    """Where the command stands: the first word that is neither a flag for all commands nor the value of one."""
+    by_flag = {flag: bound for bound in options_of(LogSettings) for flag in flags_of(bound)}
+    takes_value = False
+    for position, word in enumerate(argv):
+        if takes_value:
+            takes_value = False
+        elif not word.startswith("-") or word == "-":
+            return position
+        elif word in by_flag:
+            takes_value = not isinstance(by_flag[word].option.kind, Switch)
+        elif word.split("=", 1)[0] not in by_flag and word not in HELP_FLAGS:
+            raise _flag_before_command(word, list(by_flag))
+    return None
+
+
+def _flag_before_command(word: str, known: Sequence[str]) -> BackpropError:
+    close = nearest(word.split("=", 1)[0], [*known, *HELP_FLAGS])
+    hint = f"Did you mean {close}?" if close else "Flags of a command stand after its name: backprop COMMAND [FLAGS]."
+    return BackpropError(
+        Problem("INPUT_VALIDATION_FAILED", f"{word} does not stand before a command.", where=word, hint=hint)
+    )
+
+
+def _unknown_command(word: str) -> BackpropError:
+    close = nearest(word, [c.name for c in COMMANDS])
+    hint = f"Did you mean `backprop {close}`?" if close else "See `backprop --help` for the commands there are."
+    return BackpropError(Problem("INPUT_VALIDATION_FAILED", f'There is no command "{word}".', where=word, hint=hint))
+
+
+def _unknown_words(words: Sequence[str], options: Sequence[BoundOption], command: Command | None) -> BackpropError:
+    flags = [flag for bound in options for flag in flags_of(bound)]
+    name = f"backprop {command.name}" if command else "backprop"
+    misspelt = [word.split("=", 1)[0] for word in words if word.startswith("-") and word != "--"]
+    problems = []
+    for flag in misspelt:
+        close = nearest(flag, flags)
+        hint = f"Did you mean {close}?" if close else f"See `{name} --help-all` for the flags there are."
+        problems.append(Problem("INPUT_VALIDATION_FAILED", f"{name} has no flag {flag}.", where=flag, hint=hint))
+    if not problems:
+        listed = ", ".join(f'"{w}"' for w in words)
+        hint = f"See `{name} --help`; a value with blanks needs quotes."
+        problems.append(Problem("INPUT_VALIDATION_FAILED", f"{name} does not expect {listed}.", hint=hint))
+    return BackpropError(*problems)

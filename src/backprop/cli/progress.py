@@ -1,0 +1,86 @@
+"""What a run tells, as plain lines for a pipe or as one JSON object a line; the bar of a terminal lives elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from backprop.plan.redaction import redact
+from backprop.plan.wire.plain import plain_data
+
+if TYPE_CHECKING:
+    from backprop.plan.events import Event
+
+SHOWN_ELSEWHERE = ("Planned", "Progressed", "Failed", "Interrupted")
+"""The plan goes to stdout; how a run failed is told once, by the outcome; a line each step would be a flood."""
+
+
+def duration(seconds: float | None) -> str:
+    """``1:02:03`` or ``2:03``; "?" when it is not known."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _started(e: Any) -> str:
+    since = f", going on after step {e.from_step}" if e.from_step else ""
+    return f"run {e.run_id}: {e.num_steps} steps{since}"
+
+
+def _step(e: Any) -> str:
+    return (
+        f"step {e.step}/{e.num_steps}  loss {e.loss:.4f}  lr {e.learning_rate:.2e}  "
+        f"{e.tokens_per_second:.0f} tokens/s  ETA {duration(e.eta_seconds)}"
+    )
+
+
+LINES: dict[str, Callable[[Any], str]] = {
+    "Started": _started,
+    "Stage": lambda e: str(e.name),
+    "Step": _step,
+    "Evaluated": lambda e: f"step {e.step}  held-out loss {e.loss:.4f}{'  (best so far)' if e.is_best else ''}",
+    "CheckpointSaved": lambda e: f"checkpoint of step {e.step} saved",
+    "CheckpointRemoved": lambda e: f"checkpoint of step {e.step} removed",
+    "StoppedEarly": lambda e: f"stopped at step {e.step}: no better held-out loss since step {e.best_step}",
+    "Finished": lambda e: f"finished after {e.step} steps in {duration(e.train_seconds)}: {e.adapter}",
+}
+
+
+def line_of(event: Event) -> str | None:
+    """The line that tells an event to a person, or None."""
+    write = LINES.get(type(event).__name__)
+    return redact(write(event)) if write else None
+
+
+class PlainProgress:
+    """A line on ``stream`` for each event worth one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Tell one event."""
+        line = line_of(event)
+        if line is not None:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class JsonProgress:
+    """Each event as one JSON object on a line of ``stream``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Tell one event; the plan is too long for a line, its place is the run's record."""
+        if type(event).__name__ != "Planned":
+            print(redact(json.dumps(plain_data(event), ensure_ascii=False)), file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left open."""

@@ -1,0 +1,77 @@
+"""Log records to stderr and to a file: lines for a person or one JSON object a line, secrets masked in both."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backprop.effects.files.atomic import make_directory, writing
+from backprop.plan.redaction import redact
+from backprop.plan.settings.log import LogFormat, LogSettings
+
+LOGGER_NAME = "backprop"
+
+
+class ConsoleFormatter(logging.Formatter):
+    """``12:30:01 WARNING logger: message``, with the trace of an exception below it."""
+
+    def __init__(self, *, traces: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+        self._traces = traces
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        if not self._traces:
+            record.exc_info, record.exc_text = None, None
+        return redact(super().format(record))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: ``time``, ``level``, ``logger``, ``message``, and ``trace`` of an exception."""
+
+    def __init__(self, *, traces: bool) -> None:
+        super().__init__()
+        self._traces = traces
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of JSON."""
+        data = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": redact(record.getMessage()),
+        }
+        if self._traces and record.exc_info:
+            data["trace"] = redact(self.formatException(record.exc_info))
+        return json.dumps(data, ensure_ascii=False)
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Send the program's and the libraries' records where the settings say, in place of what was set before.
+
+    Raises ``BackpropError`` when the log file cannot be opened.
+    """
+    traces = settings.debug
+    formatter: logging.Formatter = (
+        JsonFormatter(traces=traces) if settings.format is LogFormat.JSON else ConsoleFormatter(traces=traces)
+    )
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if settings.file is not None:
+        path = Path(settings.file)
+        make_directory(path.parent)
+        with writing(path):
+            handlers.append(logging.FileHandler(path, encoding="utf-8"))
+    level = logging.DEBUG if settings.debug else getattr(logging, settings.level.value)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        root.addHandler(handler)
+    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger(LOGGER_NAME).setLevel(level)
+    logging.captureWarnings(True)
