@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
 import sys
@@ -69,6 +68,8 @@ class Talk:
         self.log = LogSettings(debug="-v" in flags or "--verbose" in flags)
         self.command: Command | None = None
         self.trace = ""
+        self.text = ""
+        """What stdout gets of the report."""
         columns = shutil.get_terminal_size((100, 24)).columns
         self.out = _style(sys.stdout, columns)
         self.err = _style(sys.stderr, columns)
@@ -79,11 +80,11 @@ class Talk:
             _print(outcome)
             return SUCCESS
         if self.trace and self.log.debug and self.log.format is LogFormat.CONSOLE:
-            print(redact(self.trace), file=sys.stderr)
+            _say(redact(self.trace))
         if self.json:
             sys.stdout.write(envelope_json(outcome))
-        elif outcome.report is not None and self.command is not None:
-            _print(view_of(self.command)(outcome.report, self.out))
+        else:
+            _print(self.text)
         sys.stdout.flush()
         if not self.json or self.log.format is LogFormat.JSON:
             self.tell(outcome.problems)
@@ -93,7 +94,7 @@ class Talk:
         """Problems on stderr, in the form that the log has."""
         for problem in problems:
             text = problem_json(problem) if self.log.format is LogFormat.JSON else problem_text(problem, self.err)
-            print(text, file=sys.stderr, flush=True)
+            _say(text)
 
 
 def _guarded(argv: Sequence[str], talk: Talk) -> Outcome | str:
@@ -130,10 +131,12 @@ def _carry_out(argv: Sequence[str], talk: Talk) -> Outcome | str:
         talk.tell([_deprecated(command)])
     progress = _Progress(talk)
     try:
-        request = Request(resolved.settings, resolved.origins, resolved.warnings, progress)
+        request = Request(resolved.settings, resolved.origins, resolved.warnings, progress, talk.log)
         outcome: Outcome = workflow_of(command)(request)
     finally:
         progress.close()
+    if outcome.report is not None and not talk.json:
+        talk.text = view_of(command)(outcome.report, talk.out)
     return outcome
 
 
@@ -253,4 +256,6 @@ def _print(text: str) -> None:
         sys.stdout.write((text + "\n").encode(encoding, "replace").decode(encoding))
 
 
-logging.raiseExceptions = False
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 import attrs
 
 from backprop.plan.decision import Problem
+from backprop.plan.settings.log import LogSettings
 from backprop.plan.settings.resolve import Origins
 
 if TYPE_CHECKING:  # the union of events brings the whole training plan along, which most commands never need
@@ -31,3 +32,5 @@ class Request(Generic[S]):
     warnings: tuple[Problem, ...] = ()
     """What resolving the settings was worth a warning; a workflow puts them into its outcome."""
     emit: Emit = ignore
+    log: LogSettings = attrs.field(factory=LogSettings)
+    """How the program talks."""

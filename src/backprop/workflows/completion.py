@@ -1,0 +1,103 @@
+"""``backprop completion``: the script that completes commands, flags, choices and files in a shell."""
+
+from __future__ import annotations
+
+import attrs
+
+from backprop.plan.settings.commands import COMMANDS, Command
+from backprop.plan.settings.kinds import Choice
+from backprop.plan.settings.log import LogSettings
+from backprop.plan.settings.option import BoundOption, options_of
+from backprop.plan.settings.verbs import CompletionSettings, Shell
+from backprop.plan.wire.outcome import Outcome, ok
+from backprop.workflows.request import Request
+
+
+@attrs.frozen
+class CompletionReport:
+    """The script, ready to be sourced."""
+
+    script: str
+
+
+def run(request: Request[CompletionSettings]) -> Outcome:
+    """Write the script of the shell asked for."""
+    script = _fish() if request.settings.shell is Shell.FISH else _bash(zsh=request.settings.shell is Shell.ZSH)
+    return ok("completion", CompletionReport(script), warnings=request.warnings)
+
+
+def _options(command: Command) -> tuple[BoundOption, ...]:
+    return (*options_of(command.settings), *options_of(LogSettings))
+
+
+def _flags(bound: BoundOption) -> list[str]:
+    return [*bound.option.flags, *([bound.negative_flag] if bound.negative_flag else [])]
+
+
+def _bash(*, zsh: bool) -> str:
+    """zsh runs the same function through its own emulation of bash's completion."""
+    every = {b.key: b for c in COMMANDS for b in _options(c) if not b.option.positional}
+    values = []
+    for bound in every.values():
+        names = "|".join(bound.option.flags)
+        if isinstance(bound.option.kind, Choice):
+            words = " ".join(bound.option.kind.words)
+            values.append(f'    {names}) COMPREPLY=($(compgen -W "{words}" -- "$current")); return ;;')
+        elif bound.option.file_like:
+            values.append(f'    {names}) COMPREPLY=($(compgen -f -- "$current")); return ;;')
+    flags = []
+    for command in COMMANDS:
+        words = " ".join(["--help", "--help-all", *(f for b in _options(command) for f in _flags(b))])
+        flags.append(f'    {command.name}) words="{words}" ;;')
+    names = " ".join(c.name for c in COMMANDS)
+    head = "autoload -U +X bashcompinit && bashcompinit\n" if zsh else ""
+    return f"""{head}_backprop() {{
+  local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" command="" words="" word
+  COMPREPLY=()
+  for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    case " {names} " in *" $word "*) command="$word"; break ;; esac
+  done
+  case "$previous" in
+{chr(10).join(values)}
+  esac
+  case "$command" in
+    "") words="{names} --help --version" ;;
+    completion) words="{" ".join(s.value for s in Shell)}" ;;
+{chr(10).join(f for f in flags if not f.strip().startswith("completion)"))}
+  esac
+  if [[ "$current" == -* || -z "$command" || "$command" == completion ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+  else
+    COMPREPLY=($(compgen -f -- "$current"))
+  fi
+}}
+complete -o filenames -F _backprop backprop"""
+
+
+def _fish() -> str:
+    lines = ["complete -c backprop -f"]
+    for command in COMMANDS:
+        summary = command.summary.replace("'", r"\'")
+        lines.append(f"complete -c backprop -n __fish_use_subcommand -a {command.name} -d '{summary}'")
+        for bound in options_of(command.settings):
+            lines.extend(_fish_lines(command, bound))
+    shells = " ".join(s.value for s in Shell)
+    lines.append(f"complete -c backprop -n '__fish_seen_subcommand_from completion' -a '{shells}'")
+    return "\n".join(lines)
+
+
+def _fish_lines(command: Command, bound: BoundOption) -> list[str]:
+    seen = f"complete -c backprop -n '__fish_seen_subcommand_from {command.name}'"
+    help_text = bound.option.help.replace("\\", r"\\").replace("'", r"\'")
+    if bound.option.positional:
+        return [f"{seen} -F"] if bound.option.file_like else []
+    value = ""
+    if isinstance(bound.option.kind, Choice):
+        value = f" -x -a '{' '.join(bound.option.kind.words)}'"
+    elif bound.negative_flag is None:
+        value = " -r -F" if bound.option.file_like else " -x"
+    spelled = " ".join(f"-l {f[2:]}" if f.startswith("--") else f"-s {f[1:]}" for f in bound.option.flags)
+    lines = [f"{seen} {spelled}{value} -d '{help_text}'"]
+    if bound.negative_flag:
+        lines.append(f"{seen} -l {bound.negative_flag[2:]}")
+    return lines

@@ -1,0 +1,120 @@
+"""``backprop config``: every setting with its origin; a setting written to the user's file; that file put aside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from backprop.effects.configuration import observe_configuration
+from backprop.effects.files.user_config import read_toml, remove_user_config, user_config_file, write_user_config
+from backprop.plan.decision import Problem, Refused
+from backprop.plan.redaction import redact
+from backprop.plan.settings.nearest import nearest
+from backprop.plan.settings.option import BoundOption, options_of, value_at
+from backprop.plan.settings.resolve import Resolved, Source, resolve
+from backprop.plan.settings.verbs import ConfigSettings, EverySetting
+from backprop.plan.wire.outcome import Outcome, ok, refused
+from backprop.plan.wire.plain import plain_data
+from backprop.workflows.request import Request
+
+COMMAND = "config"
+
+
+@attrs.frozen
+class ShownSetting:
+    """One setting: its value (None while unset) and where that came from."""
+
+    key: str
+    value: Any
+    source: Source
+    origin: str
+    unset: str
+
+
+@attrs.frozen
+class ConfigReport:
+    """What ``backprop config`` says; ``changed`` is one sentence when the user's file was changed."""
+
+    user_file: str
+    changed: str = ""
+    settings: tuple[ShownSetting, ...] = ()
+
+
+def run(request: Request[ConfigSettings]) -> Outcome:
+    """Reset, write or show; what is written is checked as if it stood on the command line."""
+    settings, user_file = request.settings, user_config_file()
+    if settings.reset and settings.set is not None:
+        return refused(COMMAND, (_invalid("--set and --reset cannot both be asked for.", hint="Reset first."),))
+    if settings.reset:
+        kept = remove_user_config(user_file)
+        done = f"Your settings were put aside as {kept}." if kept else f"There is nothing to reset: no {user_file}."
+        return ok(COMMAND, ConfigReport(str(user_file), done), warnings=request.warnings)
+    if settings.set is not None:
+        changed = _write(settings.set, user_file)
+        if isinstance(changed, Problem):
+            return refused(COMMAND, (changed, *request.warnings))
+        return ok(COMMAND, ConfigReport(str(user_file), changed), warnings=request.warnings)
+    return _show(settings, user_file, request.warnings)
+
+
+def _write(text: str, user_file: Path) -> str | Problem:
+    name, equals, value = text.partition("=")
+    if not equals:
+        return _invalid(f'"{text}" is not KEY=VALUE.', hint="Such as --set model.name=Qwen/Qwen2.5-0.5B-Instruct.")
+    known = {b.key: b for b in options_of(EverySetting)}
+    bound = known.get(name.strip().lower().replace("__", ".")) or _by_variable(name, tuple(known.values()))
+    if bound is None:
+        close = nearest(name.strip().replace("__", "."), known)
+        return Problem(
+            "CONFIG_UNKNOWN_SETTING",
+            f'The key "{name.strip()}" is not a setting.',
+            where="--set",
+            hint=f"Did you mean {close}?" if close else "",
+        )
+    try:
+        typed = bound.option.kind.read(value)
+    except ValueError as wrong:
+        return Problem(
+            "CONFIG_INVALID_SETTING", f'"{value}" is not a value for {bound.key}: expected {wrong}.', "--set"
+        )
+    table = read_toml(user_file)
+    inner = dict(table.get(bound.group) or {})
+    inner[bound.name] = "auto" if typed is None else plain_data(typed)
+    table.pop(bound.key, None)
+    write_user_config(user_file, {**table, bound.group: inner})
+    return f"{bound.key} = {inner[bound.name]} in {user_file}"
+
+
+def _by_variable(name: str, known: Sequence[BoundOption]) -> BoundOption | None:
+    upper = name.strip().upper()
+    return next((b for b in known if b.env in (upper, f"BACKPROPAGATE_{upper}")), None)
+
+
+def _show(settings: ConfigSettings, user_file: Path, warnings: tuple[Problem, ...]) -> Outcome:
+    seen = observe_configuration(environ=os.environ, directory=Path.cwd(), config=settings.config, user_file=user_file)
+    resolved = resolve(EverySetting, seen.layers)
+    if seen.errors or isinstance(resolved, Refused):
+        more = resolved.problems if isinstance(resolved, Refused) else ()
+        return refused(COMMAND, (*seen.errors, *more, *warnings))
+    shown = tuple(_shown(bound, resolved) for bound in options_of(EverySetting))
+    return ok(COMMAND, ConfigReport(str(user_file), settings=shown), warnings=warnings)
+
+
+def _shown(bound: BoundOption, resolved: Resolved[EverySetting]) -> ShownSetting:
+    origin = resolved.origins.of(bound.key)
+    value = plain_data(value_at(resolved.settings, bound))
+    return ShownSetting(
+        key=bound.key,
+        value=redact(value) if isinstance(value, str) else value,
+        source=origin.source if origin else Source.DEFAULT,
+        origin=origin.name if origin else "",
+        unset=bound.option.unset,
+    )
+
+
+def _invalid(message: str, *, hint: str) -> Problem:
+    return Problem("INPUT_VALIDATION_FAILED", message, where="--set", hint=hint)
