@@ -34,7 +34,17 @@ _DTYPES = {
     "BOOL": "bool",
 }
 _IN_FIRST_LAYER = re.compile(r"(?:.*\.)?layers\.0\.(?:.*\.)?(?P<name>[A-Za-z]\w*)\.weight")
-_FORWARD_ORDER = ("qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "gate_proj", "up_proj", "down_proj")
+_FORWARD_ORDER = (
+    "qkv_proj",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_up_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
 _NOT_TEXT = ("vision", "visual", "audio", "encoder.")
 
 

@@ -1,0 +1,202 @@
+"""Bringing descriptions, weights and data sets from the Hub, or finding them in its cache.
+
+The client is imported as a whole and its functions taken at the call: it loads them only then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import huggingface_hub
+from huggingface_hub import constants
+
+from backprop.effects.files.atomic import write_atomic
+from backprop.effects.files.readers import KINDS, kind_of
+from backprop.effects.probe.hub_errors import hub_errors
+from backprop.effects.probe.weight_files import WeightsDamaged, read_weights
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+
+DESCRIPTION = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+_ALSO_LOADED = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "spiece.model")
+_SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+_TORCH = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
+_SHARD = re.compile(r"(?P<split>[\w.]+?)-\d{5}-of-\d{5}")
+_SYNONYMS = {
+    "training": "train",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "testing": "test",
+}
+
+
+@attrs.frozen
+class Description:
+    """The small files of a model, and what the Hub says of its weights."""
+
+    directory: Path
+    commit: str
+    was_cached: bool
+    num_parameters: int | None = None
+    weights_dtype: str | None = None
+
+
+def cached_snapshot(name: str, *, kind: str = "model", commit: str | None = None) -> Path | None:
+    """The snapshot of ``commit``, or of the main branch, that stands in the Hub cache; it may be partial."""
+    repository = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
+    try:
+        revision = commit or (repository / "refs" / "main").read_text().strip()
+        snapshot = repository / "snapshots" / revision
+        return snapshot if revision and snapshot.is_dir() else None
+    except (OSError, ValueError):
+        return None
+
+
+def fetch_description(name: str) -> Description:
+    """The model's configuration, tokenizer and template, from the cache when they stand there whole.
+
+    Raises ``BackpropError``: INPUT_MODEL_NOT_FOUND, INPUT_AUTH_REQUIRED, HUB_UNREACHABLE, HUB_RESPONSE_UNKNOWN
+    or what the disk refused.
+    """
+    cached = cached_snapshot(name)
+    if cached is not None and all((cached / needed).is_file() for needed in ("config.json", "tokenizer.json")):
+        return Description(cached, cached.name, was_cached=True)
+    with hub_errors(f"the model {name}", not_found="INPUT_MODEL_NOT_FOUND", where="--model"):
+        info = _info(name, "model", None)
+        there = _files(info)
+        if "config.json" not in there:
+            message = f"{name} on the Hub is not a model that can be trained: it has no config.json."
+            raise BackpropError(Problem("INPUT_MODEL_NOT_FOUND", message, where="--model"))
+        directory = _download(name, "model", info.sha, [file for file in DESCRIPTION if file in there], is_main=True)
+    stored = getattr(info, "safetensors", None)
+    types = {_DTYPES[key]: count for key, count in (stored.parameters if stored else {}).items() if key in _DTYPES}
+    return Description(
+        directory,
+        info.sha,
+        was_cached=False,
+        num_parameters=stored.total if stored else None,
+        weights_dtype=max(types, key=types.__getitem__) if types else None,
+    )
+
+
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def fetch_weights(name: str, commit: str | None) -> Path:
+    """A whole snapshot that transformers can load: description and weights, without other formats' copies.
+
+    Raises as :func:`fetch_description`, and DEP_MODEL_LOAD_FAILED for a repository without weights.
+    """
+    cached = cached_snapshot(name, commit=commit)
+    if cached is not None and (cached / "config.json").is_file() and _has_weights(cached):
+        return cached
+    with hub_errors(f"the model {name}", not_found="INPUT_MODEL_NOT_FOUND", where="--model"):
+        info = _info(name, "model", commit)
+        there = _files(info)
+        weights = _matching(_SAFETENSORS, there) or _matching(_TORCH, there)
+        if not weights:
+            message = f"{name} on the Hub has no weights: neither model*.safetensors nor pytorch_model*.bin."
+            raise BackpropError(Problem("DEP_MODEL_LOAD_FAILED", message, where="--model"))
+        wanted = [file for file in (*DESCRIPTION, *_ALSO_LOADED) if file in there]
+        return _download(name, "model", info.sha, [*wanted, *weights], is_main=commit is None)
+
+
+def fetch_dataset(name: str, split: str) -> tuple[Path, ...]:
+    """The files of one split, in order; from the cache when the Hub cannot be reached.
+
+    Raises as :func:`fetch_description` with INPUT_DATASET_NOT_FOUND; an unknown split names those there are.
+    """
+    try:
+        with hub_errors(f"the data set {name}", not_found="INPUT_DATASET_NOT_FOUND", where="--data"):
+            info = _info(name, "dataset", None)
+            picked = files_of_split(_files(info), split, name=name)
+            directory = _download(name, "dataset", info.sha, list(picked), is_main=True)
+    except BackpropError as error:
+        cached = cached_snapshot(name, kind="dataset")
+        if error.problems[0].code != "HUB_UNREACHABLE" or cached is None:
+            raise
+        directory = cached
+        there = (path.relative_to(cached).as_posix() for path in cached.rglob("*") if path.is_file())
+        picked = files_of_split(there, split, name=name)
+    return tuple(directory / file for file in picked)
+
+
+def files_of_split(files: Iterable[str], split: str, *, name: str) -> tuple[str, ...]:
+    """The data files among a repository's that belong to ``split``, told from their names.
+
+    Files that name no split are ``train``. Raises INPUT_DATASET_NOT_FOUND naming the splits there are.
+    """
+    by_split: dict[str, list[str]] = {}
+    for file in sorted(files):
+        if kind_of(Path(file)) in KINDS and not Path(file).name.startswith(".") and file not in _NOT_DATA:
+            by_split.setdefault(_split_of(file), []).append(file)
+    found = by_split.get(split) or by_split.get(_SYNONYMS.get(split, split))
+    if not found:
+        there = (
+            f"it has {', '.join(sorted(by_split))}"
+            if by_split
+            else f"no file is of a kind that can be read ({', '.join(KINDS)})"
+        )
+        message = f"The data set {name} has no split {split!r}: {there}."
+        raise BackpropError(Problem("INPUT_DATASET_NOT_FOUND", message, where="--data"))
+    return tuple(found)
+
+
+_NOT_DATA = frozenset({"dataset_infos.json", "dataset_dict.json", "config.json", "dataset_info.json", "state.json"})
+
+
+def _split_of(file: str) -> str:
+    path = Path(file)
+    shard = _SHARD.match(path.name)
+    if shard:
+        return shard["split"]
+    words = [*re.split(r"[-_.]", path.name), *reversed(path.parts[:-1])]
+    known = {"train", "validation", "test"}
+    splits = (_SYNONYMS.get(word.lower(), word.lower()) for word in words)
+    return next((split for split in splits if split in known), "train")
+
+
+def _info(name: str, kind: str, revision: str | None) -> Any:
+    return huggingface_hub.HfApi().repo_info(
+        name, repo_type=kind, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
+    )
+
+
+def _files(info: Any) -> frozenset[str]:
+    return frozenset(sibling.rfilename for sibling in info.siblings or ())
+
+
+def _matching(pattern: re.Pattern[str], files: Iterable[str]) -> list[str]:
+    return sorted(file for file in files if pattern.fullmatch(file))
+
+
+def _download(name: str, kind: str, commit: str, files: list[str], *, is_main: bool) -> Path:
+    for file in files:
+        huggingface_hub.hf_hub_download(name, file, repo_type=kind, revision=commit)
+    snapshot = cached_snapshot(name, kind=kind, commit=commit)
+    assert snapshot is not None, "a downloaded file stands in its snapshot"
+    if is_main:
+        # Remembered only when every file is there, so that a cut download is never taken for a whole one.
+        write_atomic(snapshot.parent.parent / "refs" / "main", commit)
+    return snapshot
+
+
+def _has_weights(directory: Path) -> bool:
+    try:
+        return read_weights(directory) is not None
+    except (WeightsDamaged, OSError):
+        return False

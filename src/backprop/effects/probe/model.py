@@ -1,0 +1,132 @@
+"""Looking at a model: a local directory, the Hub and its cache, or the built-in table of architectures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from backprop.effects.probe.hub import fetch_description
+from backprop.effects.probe.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WeightsDamaged, read_weights
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
+from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.settings.nearest import nearest
+
+
+def observe_model(name: str) -> ModelFacts | Absent:
+    """The model's shape; Absent with INPUT_MODEL_NOT_FOUND, INPUT_AUTH_REQUIRED, HUB_UNREACHABLE, … and why."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _from_directory(path.resolve())
+    if path.is_file():
+        what = "a GGUF file, made for running" if path.suffix.lower() == ".gguf" else "a file"
+        return _absent("INPUT_VALIDATION_FAILED", f"{name} is {what}; a model is given by its directory or Hub name.")
+    if name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1 or not name:
+        return _absent("INPUT_MODEL_NOT_FOUND", f"There is no directory {name or '(empty name)'}.")
+    return _from_hub(name)
+
+
+def _from_directory(directory: Path) -> ModelFacts | Absent:
+    if not (directory / "config.json").is_file():
+        return _absent(*_instead_of_a_model(directory))
+    try:
+        config = _object(directory / "config.json")
+        weights = read_weights(directory)
+        if weights is None:
+            looked_for = f"{SAFETENSORS}, {SAFETENSORS_INDEX} or {TORCH}"
+            return _absent("DEP_MODEL_LOAD_FAILED", f"{directory} has no weights: there is no {looked_for}.")
+        return _facts(config, directory, name=str(directory), source=ModelSource.DIRECTORY)
+    except (WeightsDamaged, ValueError, OSError) as damage:
+        return _absent("DEP_MODEL_LOAD_FAILED", f"The model in {directory} cannot be used: {damage}.")
+
+
+def _instead_of_a_model(directory: Path) -> tuple[str, str, str]:
+    """Code, message and hint for a directory without config.json, by what it holds."""
+    if (directory / "adapter_config.json").is_file():
+        base = _recorded_base(directory)
+        hint = f"Train on its base: --model {base}." if base else "Give the model that it was trained on."
+        of = f" of {base}" if base else ""
+        return "INPUT_VALIDATION_FAILED", f"{directory} is an adapter{of}, not a model.", hint
+    if any(directory.glob("*.gguf")):
+        message = f"{directory} holds only GGUF files, which are made for running, not for training."
+        return "INPUT_VALIDATION_FAILED", message, "Give the model that they were made from."
+    return "INPUT_MODEL_NOT_FOUND", f"{directory} is not a model: it has no config.json.", ""
+
+
+def _recorded_base(directory: Path) -> str:
+    try:
+        return str(_object(directory / "adapter_config.json").get("base_model_name_or_path") or "")
+    except (ValueError, OSError):
+        return ""
+
+
+def _from_hub(name: str) -> ModelFacts | Absent:
+    try:
+        found = fetch_description(name)
+    except BackpropError as error:
+        return _from_table(name, error.problems[0])
+    source = ModelSource.HUB_CACHE if found.was_cached else ModelSource.HUB
+    try:
+        config = _object(found.directory / "config.json")
+        return _facts(
+            config,
+            found.directory,
+            name=name,
+            source=source,
+            commit=found.commit,
+            num_parameters=None if "quantization_config" in config else found.num_parameters,
+            weights_dtype=found.weights_dtype,
+        )
+    except (WeightsDamaged, ValueError, OSError) as damage:
+        return _absent("DEP_MODEL_LOAD_FAILED", f"The model {name} cannot be used: {damage}.")
+
+
+def _from_table(name: str, problem: Problem) -> ModelFacts | Absent:
+    """The shape that the table knows when the Hub cannot tell; else the Hub's problem, with the nearest known name."""
+    if problem.code in ("HUB_UNREACHABLE", "HUB_RESPONSE_UNKNOWN", "INPUT_AUTH_REQUIRED") and name in ARCHITECTURES:
+        return facts_from_config(ARCHITECTURES[name], name=name, source=ModelSource.TABLE)
+    close = nearest(name, ARCHITECTURES)
+    if close is None or close == name or problem.code == "INPUT_AUTH_REQUIRED":
+        return Absent(problem)
+    return _absent(problem.code, f"{problem.message} Did you mean {close}?", problem.hint)
+
+
+def _facts(
+    config: Mapping[str, object],
+    directory: Path,
+    *,
+    name: str,
+    source: ModelSource,
+    commit: str | None = None,
+    num_parameters: int | None = None,
+    weights_dtype: str | None = None,
+) -> ModelFacts:
+    shape = facts_from_config(config, name=name, source=source)
+    weights = read_weights(directory)
+    # Packed tensors have neither the shapes nor the count of the weights they stand for.
+    seen = None if shape.is_quantized else weights
+    return facts_from_config(
+        config,
+        name=name,
+        source=source,
+        directory=str(directory),
+        commit=commit,
+        linear_layers=seen.linear_layers() if seen else None,
+        num_parameters=seen.num_parameters(tied=shape.tie_word_embeddings) if seen else num_parameters,
+        weights_bytes=weights.num_bytes if weights else None,
+        weights_dtype=(seen.dtype if seen else None) or weights_dtype,
+    )
+
+
+def _object(path: Path) -> Mapping[str, object]:
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} is not a JSON object")
+    return value
+
+
+def _absent(code: str, message: str, hint: str = "") -> Absent:
+    return Absent(Problem(code, message, where="--model", hint=hint))
