@@ -31,7 +31,7 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that changes what the model says."""
     output = tmp_path_factory.mktemp("output")
     base = AutoModelForCausalLM.from_pretrained(tiny)
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     get_peft_model(base, config).save_pretrained(output / "lora")
     return output
 
