@@ -52,4 +52,4 @@ class _Reader(io.RawIOBase):
 
 def decompressed(packed: IO[bytes]) -> IO[bytes]:
     """The decompressed bytes of a file opened for reading."""
-    return io.BufferedReader(_Reader(packed), 1 << 17)
+    return io.BufferedReader(_Reader(packed), 1 << 17)  # type: ignore[type-var]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
-from backprop.effects.probe.hub import fetch_dataset
 
 from backprop.effects.files.readers import KINDS, RawRow, kind_of, read_rows
+from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.rows import UNTRAINABLE, Layout, describe_keys, layout_of, read_row
 from backprop.plan.decision import Problem

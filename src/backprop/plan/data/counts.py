@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -72,7 +72,7 @@ class TokenCounter:
         )
 
 
-_SHARES = {
+_SHARES: Mapping[str, Callable[[CountedRow], bool]] = {
     "truncated": lambda row: row.uncut_length > row.length,
     "without_target": lambda row: not row.is_trained,
     "fully_supervised": lambda row: row.is_fully_supervised,
