@@ -1,4 +1,4 @@
-"""A tiny real model: random weights, a byte-level tokenizer, a ChatML template; made in a second, trained in seconds."""
+"""A tiny real model, made in a second: random weights, a byte-level tokenizer, a ChatML template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which function executes an action on a rail, imported only when it is needed: these are the modules that load torch."""
+"""Which function executes an action on a rail; these modules load torch, so each is imported only when needed."""
 
 from __future__ import annotations
 

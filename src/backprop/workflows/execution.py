@@ -193,7 +193,7 @@ def _failed(command: str, run: Run, error: BackpropError, warnings: tuple[Proble
     run.tell(Failed(step, first.code, first.message))
     record = _record_failure(run, first, step)
     resumable = attrs.evolve(first, hint=f"{hint_for(first)} Then continue with `{resume_command(run)}`.")
-    shown = (resumable if CATALOGUE[first.code].retryable and step else first, *error.problems[1:])
+    shown = (resumable if CATALOGUE[first.code].retryable else first, *error.problems[1:])
     return Outcome(command, Status.FAILED, _report(run, record), (*shown, *warnings))
 
 

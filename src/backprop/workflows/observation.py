@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
-from backprop.effects.probe.hardware import observe_hardware
-from backprop.effects.probe.model import observe_model
-from backprop.effects.probe.software import observe_software
 
 from backprop.effects.files.token_store import RowSinks
 from backprop.effects.probe.dataset import observe_data
+from backprop.effects.probe.hardware import observe_hardware
+from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.software import observe_software
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
 from backprop.plan.decision import Problem
 from backprop.plan.events import Stage

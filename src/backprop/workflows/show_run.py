@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from backprop.effects.store.artefacts import observe_artefacts
-from backprop.effects.store.checkpoints import list_checkpoints
 from backprop.effects.store.history import HistoryStore
 from backprop.plan.errors import BackpropError
 from backprop.plan.runs.shown import show_run
@@ -24,7 +23,6 @@ def run(request: Request[ShowRunSettings]) -> Outcome:
         record,
         store.events(record.run_id),
         run_dir=str(run_dir),
-        checkpoints=list_checkpoints(run_dir),
         artefacts=observe_artefacts(run_dir),
     )
     return ok("show-run", report, warnings=request.warnings)

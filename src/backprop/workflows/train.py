@@ -63,7 +63,7 @@ def _examples(settings: TrainSettings, seen: Observation, plan: TrainPlan) -> tu
         settings.data,
         max_seq_length=plan.batch.sequence_length.value,
         tokenizer=seen.tokenizer,
-        num=settings.show_mask,
+        count=settings.show_mask,
     )
 
 

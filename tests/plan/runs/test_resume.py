@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem, Refused, Severity
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.resume import ResumePlan, plan_resume
 from backprop.plan.settings.verbs import RunStatus
@@ -62,8 +62,16 @@ def test_steps_that_are_already_done_are_refused_with_the_number_done() -> None:
     assert "100 steps" in refused.message
 
 
-def test_a_run_without_a_checkpoint_is_refused_saying_where_it_was_looked_for() -> None:
-    refused = refusal(resume(FAILED, None))
+def test_a_run_that_stopped_before_its_first_checkpoint_begins_again_and_says_so() -> None:
+    answer = resume(FAILED, None)
+    assert isinstance(answer, ResumePlan)
+    assert (answer.from_step, answer.num_steps, answer.sequences_seen) == (0, 100, 0)
+    assert "out/runs/x" in answer.warnings[0].message
+    assert answer.warnings[0].severity is Severity.WARNING
+
+
+def test_a_complete_run_whose_checkpoints_are_gone_is_not_extended_saying_where_they_were_looked_for() -> None:
+    refused = refusal(resume(COMPLETED, None, steps=200))
     assert refused.code == "INPUT_RESUME_NOT_FOUND"
     assert "out/runs/x/checkpoint-N" in refused.message
 

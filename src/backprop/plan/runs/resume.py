@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem, Refused, warning
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.record import RunRecord
 from backprop.plan.settings.verbs import RunStatus
@@ -14,7 +14,10 @@ from backprop.plan.settings.verbs import RunStatus
 
 @attrs.frozen
 class ResumePlan:
-    """Where the run goes on. ``from_step`` equals ``num_steps`` when only the adapter is left to be written."""
+    """Where the run goes on. ``from_step`` equals ``num_steps`` when only the adapter is left to be written.
+
+    It is 0 for a run that stopped before its first checkpoint: that run begins again, with the same plan.
+    """
 
     run_id: str
     from_step: int
@@ -22,6 +25,7 @@ class ResumePlan:
     num_steps: int
     """The last step of the whole run, counted from its beginning."""
     sequences_seen: int
+    warnings: tuple[Problem, ...] = ()
 
     def extends(self, planned_steps: int) -> bool:
         """Whether the plan's schedule must be stretched to another end."""
@@ -46,17 +50,22 @@ def plan_resume(
         return Refused((active(record),))
     if record.run_status is RunStatus.COMPLETED and steps is None:
         return Refused((_finished(record),))
-    if checkpoint is None:
-        return Refused((_without_checkpoint(record, run_dir),))
+    if checkpoint is None and record.run_status is RunStatus.COMPLETED:
+        return Refused((_nothing_to_extend(record, run_dir),))
+    from_step = checkpoint.step if checkpoint else 0
     num_steps = record.num_steps if steps is None else steps
     problems = (
-        *_check_steps(record, checkpoint.step, steps),
+        *_check_steps(record, from_step, steps),
         *_check_inputs(record, model=model_fingerprint, data=data_fingerprint),
     )
     if problems:
         return Refused(problems)
     return ResumePlan(
-        run_id=record.run_id, from_step=checkpoint.step, num_steps=num_steps, sequences_seen=checkpoint.sequences_seen
+        run_id=record.run_id,
+        from_step=from_step,
+        num_steps=num_steps,
+        sequences_seen=checkpoint.sequences_seen if checkpoint else 0,
+        warnings=() if checkpoint else (_begins_again(record, run_dir),),
     )
 
 
@@ -80,12 +89,21 @@ def _finished(record: RunRecord) -> Problem:
     )
 
 
-def _without_checkpoint(record: RunRecord, run_dir: str) -> Problem:
+def _nothing_to_extend(record: RunRecord, run_dir: str) -> Problem:
     return Problem(
         "INPUT_RESUME_NOT_FOUND",
-        f"Run {record.run_id} has no usable checkpoint: looked for {run_dir}/checkpoint-N.",
+        f"Run {record.run_id} has no usable checkpoint to extend: looked for {run_dir}/checkpoint-N.",
         where=record.run_id,
-        hint="Train again; a lower --save-steps makes the first checkpoint earlier.",
+        hint="Train again with the steps you want; --keep-checkpoints says how many remain.",
+    )
+
+
+def _begins_again(record: RunRecord, run_dir: str) -> Problem:
+    return warning(
+        "STATE_CHECKPOINT_INVALID",
+        f"Run {record.run_id} has no usable checkpoint in {run_dir}: it begins again at step 0, with the same plan.",
+        where=record.run_id,
+        hint="A lower --save-steps makes the first checkpoint earlier.",
     )
 
 

@@ -28,7 +28,7 @@ class ShowRunReport:
     run_status: RunStatus
     """As seen now: a running run whose process has died is failed."""
     resumable: bool
-    """It did not complete, nobody works on it, and it has a checkpoint to go on from."""
+    """It did not complete, and nobody works on it."""
     created_at: str
     ended_at: str | None
     run_dir: str
@@ -61,14 +61,13 @@ def show_run(
     events: tuple[RecordedEvent, ...],
     *,
     run_dir: str,
-    checkpoints: tuple[int, ...],
     artefacts: tuple[Artefact, ...],
 ) -> ShowRunReport:
-    """Put together what was read. ``record`` has the status as seen now, ``checkpoints`` the steps that have one."""
+    """Put together what was read. ``record`` has the status as seen now."""
     own = {name: getattr(record, name) for name in _SHARED}
     return ShowRunReport(
         **own,
-        resumable=record.run_status is RunStatus.FAILED and bool(checkpoints),
+        resumable=record.run_status is RunStatus.FAILED,
         run_dir=run_dir,
         losses=losses_of(events),
         heldout_losses=heldout_losses_of(events),
