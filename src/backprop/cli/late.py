@@ -9,7 +9,7 @@ from typing import Any
 from backprop.plan.settings.commands import Command
 
 RICH_PROGRESS = "backprop.cli.rich_progress:RichProgress"
-PLAN_VIEW = "backprop.cli.views.train:show_plan"
+PLAN_VIEW = "backprop.cli.views.train:show_planned"
 
 
 def load(target: str) -> Any:

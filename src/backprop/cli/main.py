@@ -183,7 +183,7 @@ class _Progress:
     def __call__(self, event: Any) -> None:
         """Tell one event."""
         if type(event).__name__ == "Planned" and not self._talk.json:
-            _print(load(PLAN_VIEW)(event.plan, self._talk.out))
+            _print(load(PLAN_VIEW)(event, self._talk.out))
             sys.stdout.flush()
         if self._listener is None:
             self._listener = self._listener_for(event)

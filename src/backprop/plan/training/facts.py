@@ -33,5 +33,5 @@ def plan_sequence_length(settings: ModelSettings, model: ModelFacts | Absent, *,
     if longest is not None and longest < asked:
         return Decision(longest, "the model's context", f"The model knows positions up to {longest:,} tokens.")
     return set_by(origins, "model.max_seq_length", asked) or Decision(
-        asked, "default", "Long enough for most conversations; longer rows are counted below."
+        asked, "default", "Long enough for most conversations; longer rows are cut, and counted."
     )

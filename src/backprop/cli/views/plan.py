@@ -1,0 +1,173 @@
+"""A training plan as a person reads it: every line a value, with the rule that set it and the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from backprop.cli.style import Style, printable
+from backprop.plan.decision import Decision
+from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
+from backprop.plan.training.plan import TrainPlan
+
+Line = tuple[str, str, str]
+"""Name, value, reason."""
+
+
+def show_plan(plan: TrainPlan, style: Style) -> str:
+    """The plan in parts, each a table; the columns stand at the same place in all of them."""
+    parts = {
+        "Model": list(_model(plan)),
+        "Data": list(_data(plan)),
+        "Adapter": list(_adapter(plan)),
+        "Run": list(_run(plan)),
+        "Update": list(_update(plan)),
+    }
+    names = max(len(name) for lines in parts.values() for name, _, _ in lines)
+    values = max(len(value) for lines in parts.values() for _, value, _ in lines)
+    return "\n\n".join(
+        f"{style.bold(title)}\n{_table(lines, style, names=names, values=min(values, _WIDEST_VALUE))}"
+        for title, lines in parts.items()
+    )
+
+
+def quantity(number: float) -> str:
+    """``134.5 M``: three or four digits that matter."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e4)):
+        if number >= size:
+            scaled = number / (1e3 if unit == "k" else size)
+            return f"{scaled:.1f} {unit}" if scaled < 1000 else f"{scaled:,.0f} {unit}"
+    return f"{number:,.0f}"
+
+
+_WIDEST_VALUE = 34
+
+
+def _table(lines: list[Line], style: Style, *, names: int, values: int) -> str:
+    rows = [
+        (style.dim(name.ljust(names)), style.cyan(printable(value).ljust(values)), printable(why))
+        for name, value, why in lines
+    ]
+    return style.table(rows, indent=2)
+
+
+def _line(name: str, decision: Decision[Any], value: str | None = None) -> Line:
+    text = value if value is not None else str(decision.value)
+    return name, text, f"{decision.rule}: {decision.why}"
+
+
+def _model(plan: TrainPlan) -> Iterator[Line]:
+    model, tokenizer = plan.model, plan.tokenizer
+    short = model.name.rstrip("/").rsplit("/", 1)[-1]
+    yield (
+        "model",
+        short,
+        f"{model.model_type}, {quantity(model.num_parameters)} parameters, from the {model.source.value} {_of(plan)}",
+    )
+    yield _line("runs on", plan.rail, plan.rail.value.value)
+    if plan.precision.load_in_4bit.value:
+        yield _line("weights", plan.precision.load_in_4bit, plan.precision.weights)
+    yield _line("arithmetic", plan.precision.compute, plan.precision.compute.value.value)
+    if plan.trust_remote_code:
+        yield "remote code", "trusted", "The model's repository may run its own Python here."
+    if tokenizer is not None and tokenizer.chat_template is not None:
+        yield "chat template", tokenizer.chat_template_name, tokenizer.chat_template_note or _ends(plan)
+
+
+def _of(plan: TrainPlan) -> str:
+    model = plan.model
+    return model.name if not model.commit else f"{model.name} at {model.commit[:12]}"
+
+
+def _ends(plan: TrainPlan) -> str:
+    tokens = plan.data.train.tokens
+    if tokens is None or not tokens.end_tokens:
+        return "Writes conversations as the model knows them."
+    return f"Its {' and '.join(tokens.end_tokens)} ends an answer, and is learned."
+
+
+def _data(plan: TrainPlan) -> Iterator[Line]:
+    yield from _dataset("rows", plan.data.train, plan)
+    if plan.data.heldout is not None:
+        yield from _dataset("held out", plan.data.heldout, plan)
+
+
+def _dataset(name: str, data: DatasetFacts, plan: TrainPlan) -> Iterator[Line]:
+    yield name, f"{data.rows:,}", f"{data.row_format}, written by {data.rendering}; {data.name}"
+    if data.tokens is None:
+        return
+    if name == "rows":
+        yield from _tokens(data.tokens)
+        yield _line("longest row", plan.batch.sequence_length, f"at most {plan.batch.sequence_length.value:,} tokens")
+    else:
+        yield "", f"{data.tokens.tokens:,} tokens", f"{data.tokens.supervised_tokens:,} of them measured"
+
+
+def _tokens(tokens: TokenFacts) -> Iterator[Line]:
+    share = tokens.supervised_tokens / tokens.tokens if tokens.tokens else 0
+    lengths = f"half of the rows up to {tokens.uncut_p50:,}, nine in ten up to {tokens.uncut_p90:,}"
+    yield "tokens", f"{tokens.tokens:,}", f"rows have {lengths}, the longest {tokens.longest_uncut:,}"
+    yield "learned", f"{tokens.supervised_tokens:,} ({share:.0%})", "the answers and the tokens that end them"
+    if tokens.truncated.rows:
+        yield "cut", f"{tokens.truncated.rows:,} rows", f"longer than the sequence, such as {tokens.truncated.example}"
+    if tokens.without_target.rows:
+        yield "left out", f"{tokens.without_target.rows:,} rows", "nothing in them is learned"
+
+
+def _adapter(plan: TrainPlan) -> Iterator[Line]:
+    adapter = plan.adapter
+    share = adapter.num_parameters / plan.model.num_parameters
+    yield _line("rank", adapter.rank)
+    yield _line("alpha", adapter.alpha, f"{adapter.alpha.value:g}")
+    layers = adapter.targets
+    yield "layers", f"{len(layers.value)} kinds", f"{layers.rule}: {', '.join(layers.value)}"
+    if adapter.dropout:
+        yield "dropout", f"{adapter.dropout:g}", "of the adapter's input"
+    yield "trainable", quantity(adapter.num_parameters), f"{share:.1%} of the model's parameters, seed {adapter.seed}"
+
+
+def _run(plan: TrainPlan) -> Iterator[Line]:
+    batch, length = plan.batch, plan.length
+    yield _line("packing", batch.packing, "on" if batch.packing.value else "off")
+    if batch.packed_length is not None:
+        yield _line("packed length", batch.packed_length, f"{batch.packed_length.value:,} tokens")
+    yield _line("batch", batch.micro_batch)
+    yield _line("accumulation", batch.accumulation)
+    yield "", f"{batch.effective} sequences a step", f"{batch.micro_batch.value} × {batch.accumulation.value}"
+    yield _line("steps", length.steps, f"{length.steps.value:,}")
+    passes = f"{length.epochs:.2f} passes over {length.sequences:,} sequences"
+    if length.tokens is not None:
+        yield "", f"{quantity(length.tokens)} tokens", f"{quantity(length.supervised_tokens or 0)} learned, in {passes}"
+    else:
+        yield "", passes, "the rows are not tokenized yet"
+    yield "order", "shuffled" if plan.shuffle else "as given", f"seed {plan.seed}"
+    yield from _evaluation(plan)
+    every = plan.checkpoints.every
+    yield _line("checkpoint", every, f"every {every.value:,} steps")
+    yield (
+        "",
+        f"{plan.checkpoints.keep} kept",
+        "the newest, and the best by held-out loss" if plan.evaluation else "the newest",
+    )
+    yield "output", plan.output_dir, f"a directory of its own below {plan.output_dir}/runs"
+
+
+def _evaluation(plan: TrainPlan) -> Iterator[Line]:
+    if plan.evaluation is None:
+        return
+    yield _line("evaluation", plan.evaluation.every, f"every {plan.evaluation.every.value:,} steps")
+    if plan.evaluation.patience is not None:
+        yield "early stop", f"{plan.evaluation.patience} evaluations", "without a better held-out loss"
+
+
+def _update(plan: TrainPlan) -> Iterator[Line]:
+    rate = plan.learning_rate
+    yield _line("learning rate", rate.peak, f"{rate.peak.value:g}")
+    yield _line("schedule", rate.scheduler, rate.scheduler.value.value)
+    yield _line("warm-up", rate.warmup_steps, f"{rate.warmup_steps.value} steps")
+    yield _line("optimizer", plan.optimizer, plan.optimizer.value.value)
+    if plan.weight_decay:
+        yield "weight decay", f"{plan.weight_decay:g}", "decoupled, on every trainable weight"
+    yield "gradient norm", f"at most {plan.max_grad_norm:g}", "longer gradients are scaled down"
+    checkpointing = plan.gradient_checkpointing
+    yield _line("recompute", checkpointing, "on" if checkpointing.value else "off")

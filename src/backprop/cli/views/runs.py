@@ -1,0 +1,44 @@
+"""``backprop runs`` for a person: one line a run, the newest first."""
+
+from __future__ import annotations
+
+from backprop.cli.style import Style, printable
+from backprop.plan.runs.row import RunRow, RunsReport
+from backprop.plan.settings.verbs import RunStatus
+
+_HEADER = ("run", "status", "steps", "loss", "held out", "model", "data")
+
+
+def show(report: RunsReport, style: Style) -> str:
+    """The table, and how many more there are."""
+    if not report.runs:
+        return f"No runs in {printable(report.output_dir)}."
+    table = style.table([_row(run, style) for run in report.runs], header=_HEADER, right=(2, 3, 4))
+    more = report.num_runs - len(report.runs)
+    return f"{table}\n{style.dim(f'{more:,} older: --limit {report.num_runs}')}" if more else table
+
+
+def status_text(status: RunStatus, style: Style) -> str:
+    """The status in its colour."""
+    paint = {RunStatus.COMPLETED: style.green, RunStatus.FAILED: style.red, RunStatus.RUNNING: style.yellow}[status]
+    return paint(status.value)
+
+
+def _row(run: RunRow, style: Style) -> tuple[str, ...]:
+    return (
+        style.cyan(run.run_id),
+        status_text(run.run_status, style),
+        f"{run.steps_done}/{run.num_steps}",
+        _loss(run.last_loss),
+        _loss(run.best_loss),
+        _last_part(run.model),
+        _last_part(run.data),
+    )
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.4f}"
+
+
+def _last_part(name: str) -> str:
+    return printable(name.rstrip("/").rsplit("/", 1)[-1])
