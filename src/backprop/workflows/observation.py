@@ -13,7 +13,6 @@ from backprop.effects.probe.hardware import observe_hardware
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.software import observe_software
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
-from backprop.plan.decision import Problem
 from backprop.plan.events import Stage
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts
@@ -65,13 +64,8 @@ def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit
 
 def _tokenizer(settings: TrainSettings, model: ModelFacts | Absent) -> ChatTokenizer | Absent:
     if isinstance(model, Absent):
-        return Absent(model.problem)
+        return model
     if model.directory is None:
-        return Absent(
-            Problem(
-                "HUB_UNREACHABLE",
-                f"The tokenizer of {model.name} is not on this machine, and the Hub cannot be reached.",
-                where="--model",
-            )
-        )
+        assert model.files_absent is not None, "a model without files says why it has none"
+        return model.files_absent
     return observe_tokenizer(model.directory, chat_template=settings.data.chat_template)

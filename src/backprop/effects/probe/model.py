@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
+
 from backprop.effects.probe.hub import fetch_description
 from backprop.effects.probe.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WeightsDamaged, read_weights
 from backprop.plan.decision import Problem
@@ -87,7 +89,8 @@ def _from_hub(name: str) -> ModelFacts | Absent:
 def _from_table(name: str, problem: Problem) -> ModelFacts | Absent:
     """The shape that the table knows when the Hub cannot tell; else the Hub's problem, with the nearest known name."""
     if problem.code in ("HUB_UNREACHABLE", "HUB_RESPONSE_UNKNOWN", "INPUT_AUTH_REQUIRED") and name in ARCHITECTURES:
-        return facts_from_config(ARCHITECTURES[name], name=name, source=ModelSource.TABLE)
+        shape = facts_from_config(ARCHITECTURES[name], name=name, source=ModelSource.TABLE)
+        return attrs.evolve(shape, files_absent=Absent(problem))
     close = nearest(name, ARCHITECTURES)
     if close is None or close == name or problem.code == "INPUT_AUTH_REQUIRED":
         return Absent(problem)

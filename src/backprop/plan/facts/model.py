@@ -6,6 +6,8 @@ import enum
 
 import attrs
 
+from backprop.plan.facts.absent import Absent
+
 
 class ModelSource(enum.Enum):
     """Where the model's description was found."""
@@ -55,6 +57,8 @@ class ModelFacts:
     """As stored: ``bfloat16``, ``float32``, …"""
     is_quantized: bool = False
     """The weights are stored quantized (a pre-quantized repository)."""
+    files_absent: Absent | None = None
+    """Why no file of it stands on this machine; None when ``directory`` is known."""
 
 
 @attrs.frozen
