@@ -80,6 +80,52 @@ def test_weights_are_fetched_once_and_in_one_format(hub: Hub, tmp_path: Path) ->
     assert (directory / "model.safetensors").stat().st_size == 64
 
 
+def shard(name: str) -> bytes:
+    """A safetensors file with one tensor of two 16-bit numbers."""
+    header = json.dumps({name: {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    return len(header).to_bytes(8, "little") + header + b"\0" * 4
+
+
+SHARDS = {f"model-0000{i}-of-00002.safetensors": shard(f"part{i}") for i in (1, 2)}
+INDEX = {"weight_map": {f"part{i}": name for i, name in enumerate(SHARDS, start=1)}}
+SHARDED = {
+    "config.json": json.dumps(CONFIG),
+    "tokenizer.json": "{}",
+    "model.safetensors.index.json": json.dumps(INDEX),
+    **SHARDS,
+}
+
+
+def test_weights_that_are_partly_in_the_cache_are_not_taken_for_whole(hub: Hub, tmp_path: Path) -> None:
+    hub.add("ann/sharded", SHARDED)
+    first, second = sorted(SHARDS)
+    directory = ask(hub, tmp_path, lambda: fetch_weights("ann/sharded", None))
+    assert isinstance(directory, Path), directory
+    (directory / second).unlink()
+
+    facts = observe(NOWHERE, tmp_path, "ann/sharded")
+    assert (facts.source, facts.weights_bytes) == (ModelSource.HUB_CACHE, None)
+    hub.requests.clear()
+    assert ask(hub, tmp_path, lambda: fetch_weights("ann/sharded", facts.commit)) == directory
+    assert (directory / first).is_file()
+    assert (directory / second).read_bytes() == SHARDS[second]
+    assert observe(NOWHERE, tmp_path, "ann/sharded").weights_bytes == sum(map(len, SHARDS.values()))
+
+
+def test_a_download_of_weights_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> None:
+    hub.add("ann/sharded", SHARDED)
+    first, second = sorted(SHARDS)
+    hub.refusals[f"/ann/sharded/resolve/{COMMIT}/{second}"] = CUT
+    problem = ask(hub, tmp_path, lambda: fetch_weights("ann/sharded", None))
+    assert isinstance(problem, Problem)
+    assert problem.code == "HUB_UNREACHABLE"
+    hub.refusals.clear()
+    hub.requests.clear()
+    assert isinstance(ask(hub, tmp_path, lambda: fetch_weights("ann/sharded", None)), Path)
+    assert second in hub.fetched()
+    assert first not in hub.fetched()
+
+
 @pytest.mark.parametrize(
     ("start", "refusal"),
     [

@@ -9,7 +9,15 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.probe.hub import fetch_description
-from backprop.effects.probe.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WeightsDamaged, read_weights
+from backprop.effects.probe.weight_files import (
+    SAFETENSORS,
+    SAFETENSORS_INDEX,
+    TORCH,
+    StoredWeights,
+    WeightsDamaged,
+    WeightsIncomplete,
+    read_weights,
+)
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
@@ -36,11 +44,11 @@ def _from_directory(directory: Path) -> ModelFacts | Absent:
         return _absent(*_instead_of_a_model(directory))
     try:
         config = _object(directory / "config.json")
-        weights = read_weights(directory)
-        if weights is None:
+        facts = _facts(config, directory, name=str(directory), source=ModelSource.DIRECTORY)
+        if facts.weights_bytes is None:
             looked_for = f"{SAFETENSORS}, {SAFETENSORS_INDEX} or {TORCH}"
             return _absent("DEP_MODEL_LOAD_FAILED", f"{directory} has no weights: there is no {looked_for}.")
-        return _facts(config, directory, name=str(directory), source=ModelSource.DIRECTORY)
+        return facts
     except (WeightsDamaged, ValueError, OSError) as damage:
         return _absent("DEP_MODEL_LOAD_FAILED", f"The model in {directory} cannot be used: {damage}.")
 
@@ -108,7 +116,7 @@ def _facts(
     weights_dtype: str | None = None,
 ) -> ModelFacts:
     shape = facts_from_config(config, name=name, source=source)
-    weights = read_weights(directory)
+    weights = _weights(directory, source)
     # Packed tensors have neither the shapes nor the count of the weights they stand for.
     seen = None if shape.is_quantized else weights
     return facts_from_config(
@@ -122,6 +130,16 @@ def _facts(
         weights_bytes=weights.num_bytes if weights else None,
         weights_dtype=(seen.dtype if seen else None) or weights_dtype,
     )
+
+
+def _weights(directory: Path, source: ModelSource) -> StoredWeights | None:
+    try:
+        return read_weights(directory)
+    except WeightsIncomplete:
+        if source is ModelSource.DIRECTORY:
+            raise
+        # A snapshot of the cache that has some of the weights is completed when they are needed.
+        return None
 
 
 def _object(path: Path) -> Mapping[str, object]:

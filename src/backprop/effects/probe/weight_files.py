@@ -52,6 +52,10 @@ class WeightsDamaged(Exception):
     """The weight files are incomplete or not what their names say; the message is a sentence about which."""
 
 
+class WeightsIncomplete(WeightsDamaged):
+    """Some of the weight files that an index names are not there."""
+
+
 @attrs.frozen
 class StoredTensor:
     """A tensor as a header declares it."""
@@ -107,13 +111,16 @@ class StoredWeights:
 
 
 def read_weights(directory: Path) -> StoredWeights | None:
-    """The weights that stand in ``directory``; None when there are none. Raises ``WeightsDamaged``."""
+    """The weights that stand in ``directory``; None when there are none.
+
+    Raises ``WeightsDamaged``, and of it ``WeightsIncomplete`` when files that the index names are missing.
+    """
     files = _weight_files(directory)
     if not files:
         return None
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise WeightsDamaged(f"{len(missing)} of {len(files)} weight files are missing in {directory}: {missing[0]}")
+        raise WeightsIncomplete(f"{len(missing)} of {len(files)} weight files are missing in {directory}: {missing[0]}")
     tensors = tuple(t for file in files if file.suffix == ".safetensors" for t in read_header(file))
     return StoredWeights(files, sum(file.stat().st_size for file in files), tensors)
 
