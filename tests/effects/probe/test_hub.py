@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from backprop.effects.probe.hub import fetch_dataset, fetch_weights, files_of_split
+from backprop.effects.probe.hub import fetch_dataset, fetch_weights
 from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.row_source import open_source
 from backprop.plan.decision import Problem
-from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.settings.data import ChatFormat, DataSettings
 from tests.hub_double import COMMIT, CUT, GATED, NOWHERE, Hub, Refusal, ask, serving
 
 CONFIG = {
@@ -219,10 +220,47 @@ def test_a_data_set_that_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:
     assert problem.code == "INPUT_DATASET_NOT_FOUND"
 
 
-def test_an_unknown_split_names_those_there_are() -> None:
-    with pytest.raises(BackpropError, match="no split 'dev': it has test, train"):
-        files_of_split(["train.jsonl", "test.jsonl", "README.md"], "dev", name="ann/rows")
+CARD = """---
+configs:
+- config_name: main
+  data_files:
+  - {split: train, path: "main/train-*"}
+- config_name: socratic
+  data_files:
+  - {split: train, path: "socratic/train-*"}
+---
+# Problems
+"""
+TWO_CONFIGURATIONS = {"README.md": CARD, **{f"{config}/train-a.jsonl": "{}" for config in ("main", "socratic")}}
 
 
-def test_the_short_names_of_splits_are_known() -> None:
-    assert files_of_split(["valid.jsonl", "train.jsonl"], "dev", name="ann/rows") == ("valid.jsonl",)
+def test_a_data_set_of_several_configurations_asks_for_one(hub: Hub, tmp_path: Path) -> None:
+    hub.add("ann/rows", TWO_CONFIGURATIONS, kind="dataset")
+    problem = files_of(hub, tmp_path)
+    assert isinstance(problem, Problem)
+    assert problem.code == "INPUT_VALIDATION_FAILED"
+    assert "main, socratic" in problem.message
+    assert problem.hint == "Name one: --data ann/rows:main"
+    assert hub.fetched() == {"README.md"}
+
+
+def test_the_configuration_that_is_named_is_read_also_from_the_cache(hub: Hub, tmp_path: Path) -> None:
+    hub.add("ann/rows", TWO_CONFIGURATIONS, kind="dataset")
+
+    def directories() -> list[str]:
+        source = open_source("ann/rows:socratic", DataSettings(chat_format=ChatFormat.RAW), flag="--data")
+        return [path.parent.name for path in source.paths]
+
+    assert ask(hub, tmp_path, directories) == ["socratic"]
+    assert ask(NOWHERE, tmp_path, directories) == ["socratic"]
+
+
+def test_what_the_cache_does_not_have_whole_is_not_read_without_the_hub(hub: Hub, tmp_path: Path) -> None:
+    names = [f"{split}-0000{i}-of-00002.jsonl" for split in ("train", "test") for i in (0, 1)]
+    hub.add("ann/rows", {name: name for name in names}, kind="dataset")
+    files_of(hub, tmp_path)
+    hub.refusals[f"/datasets/ann/rows/resolve/{COMMIT}/test-00001"] = CUT
+    cut = files_of(hub, tmp_path, split="test")
+    gone = files_of(NOWHERE, tmp_path, split="test")
+    absent = files_of(NOWHERE, tmp_path, split="validation")
+    assert [getattr(problem, "code", None) for problem in (cut, gone, absent)] == ["HUB_UNREACHABLE"] * 3

@@ -15,8 +15,8 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from backprop.effects.files.atomic import write_atomic
-from backprop.effects.files.readers import KINDS, kind_of
 from backprop.effects.probe.hub_errors import hub_errors
+from backprop.effects.probe.hub_splits import CARD, are_whole, files_of_split, read_card
 from backprop.effects.probe.weight_files import WeightsDamaged, read_weights
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -33,15 +33,6 @@ DESCRIPTION = (
 _ALSO_LOADED = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "spiece.model")
 _SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _TORCH = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
-_SHARD = re.compile(r"(?P<split>[\w.]+?)-\d{5}-of-\d{5}")
-_SYNONYMS = {
-    "training": "train",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "eval": "validation",
-    "testing": "test",
-}
 
 
 @attrs.frozen
@@ -118,56 +109,42 @@ def fetch_weights(name: str, commit: str | None) -> Path:
 def fetch_dataset(name: str, split: str) -> tuple[Path, ...]:
     """The files of one split, in order; from the cache when the Hub cannot be reached.
 
-    Raises as :func:`fetch_description` with INPUT_DATASET_NOT_FOUND; an unknown split names those there are.
+    ``owner/name:configuration`` chooses among several. Raises as :func:`fetch_description` with
+    INPUT_DATASET_NOT_FOUND; an unknown split or configuration names those there are.
     """
+    repository, _, configuration = name.partition(":")
     try:
-        with hub_errors(f"the data set {name}", not_found="INPUT_DATASET_NOT_FOUND", where="--data"):
-            info = _info(name, "dataset", None)
-            picked = files_of_split(_files(info), split, name=name)
-            directory = _download(name, "dataset", info.sha, list(picked), is_main=True)
+        with hub_errors(f"the data set {repository}", not_found="INPUT_DATASET_NOT_FOUND", where="--data"):
+            info = _info(repository, "dataset", None)
+            there = _files(info)
+            card = _download(repository, "dataset", info.sha, [CARD]) / CARD if CARD in there else None
+            picked = files_of_split(
+                there, split, name=repository, configuration=configuration, card=read_card(card) if card else None
+            )
+            directory = _download(repository, "dataset", info.sha, list(picked), is_main=True)
     except BackpropError as error:
-        cached = cached_snapshot(name, kind="dataset")
-        if error.problems[0].code != "HUB_UNREACHABLE" or cached is None:
+        if error.problems[0].code != "HUB_UNREACHABLE":
             raise
-        directory = cached
-        there = (path.relative_to(cached).as_posix() for path in cached.rglob("*") if path.is_file())
-        picked = files_of_split(there, split, name=name)
+        directory, picked = _cached_split(repository, split, configuration, hub_error=error)
     return tuple(directory / file for file in picked)
 
 
-def files_of_split(files: Iterable[str], split: str, *, name: str) -> tuple[str, ...]:
-    """The data files among a repository's that belong to ``split``, told from their names.
-
-    Files that name no split are ``train``. Raises INPUT_DATASET_NOT_FOUND naming the splits there are.
-    """
-    by_split: dict[str, list[str]] = {}
-    for file in sorted(files):
-        if kind_of(Path(file)) in KINDS and not Path(file).name.startswith(".") and file not in _NOT_DATA:
-            by_split.setdefault(_split_of(file), []).append(file)
-    found = by_split.get(split) or by_split.get(_SYNONYMS.get(split, split))
-    if not found:
-        there = (
-            f"it has {', '.join(sorted(by_split))}"
-            if by_split
-            else f"no file is of a kind that can be read ({', '.join(KINDS)})"
-        )
-        message = f"The data set {name} has no split {split!r}: {there}."
-        raise BackpropError(Problem("INPUT_DATASET_NOT_FOUND", message, where="--data"))
-    return tuple(found)
-
-
-_NOT_DATA = frozenset({"dataset_infos.json", "dataset_dict.json", "config.json", "dataset_info.json", "state.json"})
-
-
-def _split_of(file: str) -> str:
-    path = Path(file)
-    shard = _SHARD.match(path.name)
-    if shard:
-        return shard["split"]
-    words = [*re.split(r"[-_.]", path.name), *reversed(path.parts[:-1])]
-    known = {"train", "validation", "test"}
-    splits = (_SYNONYMS.get(word.lower(), word.lower()) for word in words)
-    return next((split for split in splits if split in known), "train")
+def _cached_split(
+    repository: str, split: str, configuration: str, *, hub_error: BackpropError
+) -> tuple[Path, tuple[str, ...]]:
+    """Raises ``hub_error`` for what the cache does not have whole."""
+    cached = cached_snapshot(repository, kind="dataset")
+    if cached is None:
+        raise hub_error
+    there = [path.relative_to(cached).as_posix() for path in cached.rglob("*") if path.is_file()]
+    card = read_card(cached / CARD)
+    try:
+        picked = files_of_split(there, split, name=repository, configuration=configuration, card=card)
+    except BackpropError as error:
+        raise (hub_error if error.problems[0].code == "INPUT_DATASET_NOT_FOUND" else error) from None
+    if not are_whole(picked):
+        raise hub_error
+    return cached, picked
 
 
 def _info(name: str, kind: str, revision: str | None) -> Any:
@@ -184,7 +161,7 @@ def _matching(pattern: re.Pattern[str], files: Iterable[str]) -> list[str]:
     return sorted(file for file in files if pattern.fullmatch(file))
 
 
-def _download(name: str, kind: str, commit: str, files: list[str], *, is_main: bool) -> Path:
+def _download(name: str, kind: str, commit: str, files: list[str], *, is_main: bool = False) -> Path:
     for file in files:
         huggingface_hub.hf_hub_download(name, file, repo_type=kind, revision=commit)
     snapshot = cached_snapshot(name, kind=kind, commit=commit)

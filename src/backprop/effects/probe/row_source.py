@@ -19,7 +19,8 @@ from backprop.plan.settings.data import ChatFormat, DataSettings
 from backprop.plan.settings.nearest import nearest
 
 _ROWS_TO_TELL_LAYOUT = 20
-_HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+_HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[^:/\\]+)?")
+"""``owner/name``, or ``owner/name:configuration``."""
 
 
 @attrs.frozen
