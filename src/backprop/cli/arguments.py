@@ -27,6 +27,8 @@ class Arguments:
     command: Command | None
     flags: Layer
     wish: str = ""
+    problems: tuple[Problem, ...] = ()
+    """Flags and words that the command does not take, each with the nearest that it does."""
 
 
 def options_for(command: Command | None) -> tuple[BoundOption, ...]:
@@ -41,7 +43,7 @@ def flags_of(bound: BoundOption) -> tuple[str, ...]:
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
-    """Split ``argv``. Raises INPUT_VALIDATION_FAILED for what no command or flag is called, naming the nearest."""
+    """Split ``argv``. Raises INPUT_VALIDATION_FAILED when there is no such command or a value is missing."""
     position = _command_position(argv)
     if position is None:
         command, rest = None, list(argv)
@@ -50,17 +52,29 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         if command is None:
             raise _unknown_command(argv[position])
         rest = [*argv[:position], *argv[position + 1 :]]
-    end = rest.index("--") if "--" in rest else len(rest)
-    wish = next((HELP_FLAGS[word] for word in rest[:end] if word in HELP_FLAGS), "")
-    empty = Layer(Source.FLAG, "", {})
+    wish = next((HELP_FLAGS[word] for word in _before_dashes(rest) if word in HELP_FLAGS), "")
     if wish:
-        return Arguments(command, empty, wish)
+        return Arguments(command, Layer(Source.FLAG, "", {}), wish)
     options = options_for(command)
     known, unknown = _parser(options).parse_known_args(rest)
-    if unknown:
-        raise _unknown_words(unknown, options, command)
-    values = {key: value for key, value in vars(known).items() if value is not None}
-    return Arguments(command, attrs.evolve(empty, values=values))
+    problems = _unknown_words(unknown, options, command) if unknown else ()
+    return Arguments(command, _layer(known), problems=problems)
+
+
+def log_flags(argv: Sequence[str]) -> Layer:
+    """How the program should talk, before anything else is known of the command line; empty when that is unclear."""
+    try:
+        return _layer(_parser(options_of(LogSettings)).parse_known_args(_before_dashes(argv))[0])
+    except BackpropError:
+        return _layer(argparse.Namespace())
+
+
+def _layer(parsed: argparse.Namespace) -> Layer:
+    return Layer(Source.FLAG, "", {key: value for key, value in vars(parsed).items() if value is not None})
+
+
+def _before_dashes(words: Sequence[str]) -> Sequence[str]:
+    return words[: list(words).index("--")] if "--" in words else words
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,7 +131,9 @@ def _unknown_command(word: str) -> BackpropError:
     return BackpropError(Problem("INPUT_VALIDATION_FAILED", f'There is no command "{word}".', where=word, hint=hint))
 
 
-def _unknown_words(words: Sequence[str], options: Sequence[BoundOption], command: Command | None) -> BackpropError:
+def _unknown_words(
+    words: Sequence[str], options: Sequence[BoundOption], command: Command | None
+) -> tuple[Problem, ...]:
     flags = [flag for bound in options for flag in flags_of(bound)]
     name = f"backprop {command.name}" if command else "backprop"
     misspelt = [word.split("=", 1)[0] for word in words if word.startswith("-") and word != "--"]
@@ -130,4 +146,4 @@ def _unknown_words(words: Sequence[str], options: Sequence[BoundOption], command
         listed = ", ".join(f'"{w}"' for w in words)
         hint = f"See `{name} --help`; a value with blanks needs quotes."
         problems.append(Problem("INPUT_VALIDATION_FAILED", f"{name} does not expect {listed}.", hint=hint))
-    return BackpropError(*problems)
+    return tuple(problems)

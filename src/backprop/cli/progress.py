@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from backprop.plan.redaction import redact
+from backprop.plan.redaction import redact, redact_data
 from backprop.plan.wire.plain import plain_data
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class JsonProgress:
     def __call__(self, event: Event) -> None:
         """Tell one event; the plan is too long for a line, its place is the run's record."""
         if type(event).__name__ != "Planned":
-            print(redact(json.dumps(plain_data(event), ensure_ascii=False)), file=self._stream, flush=True)
+            print(json.dumps(redact_data(plain_data(event)), ensure_ascii=False), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing is left open."""

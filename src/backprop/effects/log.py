@@ -13,6 +13,10 @@ from backprop.plan.redaction import redact
 from backprop.plan.settings.log import LogFormat, LogSettings
 
 LOGGER_NAME = "backprop"
+TOLD = logging.getLogger("backprop.told")
+"""What the program itself tells on stderr, in forms of its own; here it reaches the log file."""
+TOLD.propagate = False
+TOLD.addHandler(logging.NullHandler())
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -59,19 +63,30 @@ def configure_logging(settings: LogSettings) -> None:
         JsonFormatter(traces=traces) if settings.format is LogFormat.JSON else ConsoleFormatter(traces=traces)
     )
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    files: list[logging.Handler] = []
     if settings.file is not None:
         path = Path(settings.file)
         make_directory(path.parent)
         with writing(path):
-            handlers.append(logging.FileHandler(path, encoding="utf-8"))
-    level = logging.DEBUG if settings.debug else getattr(logging, settings.level.value)
+            files.append(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"))
+    level = level_of(settings)
     root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-        old.close()
-    for handler in handlers:
-        handler.setFormatter(formatter)
-        root.addHandler(handler)
+    _replace_handlers(root, [*handlers, *files], formatter)
+    _replace_handlers(TOLD, files or [logging.NullHandler()], formatter)
     root.setLevel(max(level, logging.WARNING))
     logging.getLogger(LOGGER_NAME).setLevel(level)
     logging.captureWarnings(True)
+
+
+def level_of(settings: LogSettings) -> int:
+    """The least severity that is told, as :mod:`logging` counts it."""
+    return logging.DEBUG if settings.debug else int(getattr(logging, settings.level.value))
+
+
+def _replace_handlers(logger: logging.Logger, handlers: list[logging.Handler], formatter: logging.Formatter) -> None:
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 MASK = "[redacted]"
 
+_NAME = r"(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|ui_auth)"
+_IS = r"(?:\\*[\"'])?\s*[=:]\s*"
+"""Between the name of a secret and its value, in code, JSON, JSON within JSON, and query strings."""
+
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # scheme://user:password@host keeps scheme and host, which the reader needs.
-    (re.compile(r"(?P<keep>[A-Za-z][A-Za-z0-9+.-]*://)[^\s/@:]*:[^\s/@]+(?=@)"), rf"\g<keep>{MASK}"),
+    # scheme://user:password@host keeps scheme and host, which the reader needs; the password may hold an @.
+    (re.compile(r"(?P<keep>://)[^\s/@:]*:[^\s/]+(?=@)"), rf"\g<keep>{MASK}"),
     (re.compile(r"(?i)(?P<keep>\bbearer\s+)(?!\[redacted\])[^\s\"',;]+"), rf"\g<keep>{MASK}"),
+    (re.compile(rf"(?is)(?P<keep>{_NAME}{_IS}\")(?!\[redacted\]\")(?:[^\"\\]|\\.)+"), rf"\g<keep>{MASK}"),
+    (re.compile(rf"(?is)(?P<keep>{_NAME}{_IS}')(?!\[redacted\]')(?:[^'\\]|\\.)+"), rf"\g<keep>{MASK}"),
+    (re.compile(rf"(?i)(?P<keep>{_NAME}{_IS}\\+[\"'])(?!\[redacted\])[^\"'\\]+"), rf"\g<keep>{MASK}"),
     (
-        re.compile(
-            r"(?i)(?P<keep>[\w-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\"']?\s*[=:]\s*[\"']?)"
-            r"(?!\[redacted\])(?!bearer\s)[^\s\"',;&}\])]+"
-        ),
+        re.compile(rf"(?i)(?P<keep>{_NAME}{_IS})(?!\[redacted\])(?!bearer\s)[^\s\"',;&}}\])\\][^\s\"',;&}}\])]*"),
         rf"\g<keep>{MASK}",
     ),
     (re.compile(r"\bhf_[A-Za-z0-9]{8,}"), MASK),
@@ -22,6 +27,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), MASK),
     (re.compile(r"\b(?:ghp|gho|ghs|ghu|github_pat)_[A-Za-z0-9_]{8,}"), MASK),
 )
+_SECRET_NAME = re.compile(rf"(?i){_NAME}$")
 
 
 def redact(text: str) -> str:
@@ -32,3 +38,17 @@ def redact(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def redact_value(name: str, value: str) -> str:
+    """The value of a variable: masked as a whole when the name says that it is a secret."""
+    return MASK if value and _SECRET_NAME.search(name) else redact(value)
+
+
+def redact_data(data: Any) -> Any:
+    """Plain JSON data with :func:`redact` on every text in it; what is JSON stays JSON."""
+    if isinstance(data, str):
+        return redact(data)
+    if isinstance(data, dict):
+        return {key: redact_data(value) for key, value in data.items()}
+    return [redact_data(value) for value in data] if isinstance(data, (list, tuple)) else data

@@ -54,6 +54,8 @@ def _bash(*, zsh: bool) -> str:
     return f"""{head}_backprop() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" command="" words="" word
   COMPREPLY=()
+  [[ "$current" == "=" ]] && current=""
+  [[ "$previous" == "=" ]] && previous="${{COMP_WORDS[COMP_CWORD-2]}}"
   for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
     case " {names} " in *" $word "*) command="$word"; break ;; esac
   done

@@ -12,7 +12,7 @@ import attrs
 from backprop.effects.configuration import observe_configuration
 from backprop.effects.files.user_config import read_toml, remove_user_config, user_config_file, write_user_config
 from backprop.plan.decision import Problem, Refused
-from backprop.plan.redaction import redact
+from backprop.plan.redaction import redact, redact_data
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.option import BoundOption, options_of, value_at
 from backprop.plan.settings.resolve import Resolved, Source, resolve
@@ -82,11 +82,23 @@ def _write(text: str, user_file: Path) -> str | Problem:
             "CONFIG_INVALID_SETTING", f'"{value}" is not a value for {bound.key}: expected {wrong}.', "--set"
         )
     table = read_toml(user_file)
-    inner = dict(table.get(bound.group) or {})
-    inner[bound.name] = "auto" if typed is None else plain_data(typed)
-    table.pop(bound.key, None)
-    write_user_config(user_file, {**table, bound.group: inner})
-    return f"{bound.key} = {inner[bound.name]} in {user_file}"
+    inner = table.get(bound.group, {})
+    if not isinstance(inner, dict):
+        return Problem(
+            "CONFIG_INVALID",
+            f'"{bound.group}" is not a table in {user_file}.',
+            where=str(user_file),
+            hint="Write [" + bound.group + "] there, or begin anew with `backprop config --reset`.",
+        )
+    others = [b for b in known.values() if b.key in table or (b.group == bound.group and b.name in inner)]
+    removed = [b for b in others if bound.option.excludes == b.name or b.option.excludes == bound.name]
+    stays = {key: value for key, value in table.items() if key not in {bound.key, *(b.key for b in removed)}}
+    kept = {name: value for name, value in inner.items() if name not in {b.name for b in removed}}
+    written = "auto" if typed is None else plain_data(typed)
+    write_user_config(user_file, {**stays, bound.group: {**kept, bound.name: written}})
+    text = "auto" if typed is None else redact(bound.option.kind.text(typed))
+    also = "".join(f"; {b.key}, which it excludes, is removed" for b in removed)
+    return f"{bound.key} = {text} in {user_file}{also}"
 
 
 def _by_variable(name: str, known: Sequence[BoundOption]) -> BoundOption | None:
@@ -99,7 +111,8 @@ def _show(settings: ConfigSettings, user_file: Path, warnings: tuple[Problem, ..
     resolved = resolve(EverySetting, seen.layers)
     if seen.errors or isinstance(resolved, Refused):
         more = resolved.problems if isinstance(resolved, Refused) else ()
-        return refused(COMMAND, (*seen.errors, *more, *warnings))
+        told = {p.message for p in seen.errors}
+        return refused(COMMAND, (*seen.errors, *more, *(w for w in warnings if w.message not in told)))
     shown = tuple(_shown(bound, resolved) for bound in options_of(EverySetting))
     return ok(COMMAND, ConfigReport(str(user_file), settings=shown), warnings=warnings)
 
@@ -109,7 +122,7 @@ def _shown(bound: BoundOption, resolved: Resolved[EverySetting]) -> ShownSetting
     value = plain_data(value_at(resolved.settings, bound))
     return ShownSetting(
         key=bound.key,
-        value=redact(value) if isinstance(value, str) else value,
+        value=redact_data(value),
         source=origin.source if origin else Source.DEFAULT,
         origin=origin.name if origin else "",
         unset=bound.option.unset,

@@ -17,7 +17,7 @@ from backprop.effects.probe.software import observe_software
 from backprop.plan.errors import CATALOGUE
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.software import SoftwareFacts
-from backprop.plan.redaction import redact
+from backprop.plan.redaction import redact_value
 from backprop.plan.settings.commands import COMMANDS, Tier
 from backprop.plan.settings.log import LogFormat, LogLevel
 from backprop.plan.settings.verbs import InfoSettings
@@ -100,9 +100,7 @@ def run(request: Request[InfoSettings]) -> Outcome:
         features=_features(software),
         logging=_logging(request),
         subcommand_tiers=_tiers() if settings.subcommand_tiers else None,
-        env_vars=tuple((k, redact(f"{k}={v}").partition("=")[2]) for k, v in seen.variables)
-        if settings.env_vars
-        else None,
+        env_vars=tuple((k, redact_value(k, v)) for k, v in seen.variables) if settings.env_vars else None,
         error_codes=_errors() if settings.error_codes else None,
     )
     return ok("info", report, warnings=request.warnings)

@@ -30,7 +30,7 @@ def read_toml(path: Path, *, required: bool = False) -> dict[str, Any]:
     text = _read_text(path, required=required)
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
+    except (ValueError, RecursionError) as wrong:  # integers of thousands of digits, brackets thousands deep
         raise _invalid(path, f"is not valid TOML: {wrong}.") from wrong
 
 

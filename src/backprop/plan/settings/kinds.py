@@ -110,7 +110,10 @@ class Real:
     def accept(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(self.shape)
-        return self._within(float(value))
+        try:
+            return self._within(float(value))
+        except OverflowError:
+            raise ValueError(self.shape) from None
 
     def text(self, value: float) -> str:
         return repr(float(value))
@@ -203,6 +206,12 @@ class Choice:
         return {"enum": list(self.words)}
 
 
+def _check_encodable(text: str) -> None:
+    """No file and no record can hold what is not Unicode text, and no path a zero byte."""
+    if "\0" in text or (not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)):
+        raise ValueError("text in UTF-8")
+
+
 @attrs.frozen
 class Words:
     """Any text that is not empty."""
@@ -210,7 +219,8 @@ class Words:
     shape: str = "some text"
 
     def read(self, text: str) -> str:
-        if not text.strip() or "\0" in text:
+        _check_encodable(text)
+        if not text.strip():
             raise ValueError(self.shape)
         return text
 
@@ -233,6 +243,7 @@ class Names:
     shape: str = "names separated by commas"
 
     def read(self, text: str) -> tuple[str, ...]:
+        _check_encodable(text)
         names = tuple(part.strip() for part in text.split(","))
         if not all(names):
             raise ValueError(self.shape)

@@ -40,9 +40,18 @@ def problem_data(problem: Problem) -> dict[str, Any]:
 
 def envelope_json(outcome: Outcome) -> str:
     """The envelope as one line of JSON, newline included."""
-    return json.dumps(envelope(outcome), ensure_ascii=False, allow_nan=False) + "\n"
+    return _json_line(envelope(outcome)) + "\n"
 
 
 def problem_json(problem: Problem) -> str:
     """A problem as one line of JSON for the log, without the newline."""
-    return json.dumps(problem_data(problem), ensure_ascii=False, allow_nan=False)
+    return _json_line(problem_data(problem))
+
+
+def _json_line(data: Any) -> str:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, out of an argument that is not UTF-8
+        return json.dumps(data, allow_nan=False)
+    return text
