@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,12 @@ from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.row_source import open_source
 from backprop.plan.decision import Problem
 from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.architectures import facts_from_config
 from backprop.plan.facts.model import ModelFacts, ModelSource
 from backprop.plan.settings.data import ChatFormat, DataSettings
 from tests.hub_double import COMMIT, CUT, GATED, NOWHERE, Hub, Refusal, ask, serving
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "model_type": "llama",
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -63,6 +65,15 @@ def test_a_model_on_the_hub_is_described_without_its_weights(hub: Hub, tmp_path:
     assert (facts.num_parameters, facts.weights_dtype, facts.weights_bytes) == (4242, "bfloat16", None)
     assert hub.fetched() == {"config.json", "tokenizer.json"}
     assert (Path(str(facts.directory)) / "config.json").read_text() == FILES["config.json"]
+
+
+def test_a_tied_head_that_is_stored_twice_counts_once(hub: Hub, tmp_path: Path) -> None:
+    head = CONFIG["vocab_size"] * CONFIG["hidden_size"]
+    config = {**CONFIG, "tie_word_embeddings": True}
+    tied = facts_from_config(config, name="", source=ModelSource.HUB).num_parameters
+    files = {**FILES, "config.json": json.dumps(config)}
+    hub.add("ann/tied", files, safetensors={"parameters": {"BF16": tied + head}, "total": tied + head})
+    assert observe(hub, tmp_path, "ann/tied").num_parameters == tied
 
 
 def test_a_described_model_is_served_from_the_cache_without_a_request(hub: Hub, tmp_path: Path) -> None:

@@ -117,6 +117,9 @@ def _facts(
 ) -> ModelFacts:
     shape = facts_from_config(config, name=name, source=source)
     weights = _weights(directory, source)
+    if shape.tie_word_embeddings and num_parameters == shape.num_parameters + shape.vocab_size * shape.hidden_size:
+        # The Hub counts what is stored, and some repositories store the tied head a second time.
+        num_parameters = shape.num_parameters
     # Packed tensors have neither the shapes nor the count of the weights they stand for.
     seen = None if shape.is_quantized else weights
     return facts_from_config(

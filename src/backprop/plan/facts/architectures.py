@@ -1,4 +1,4 @@
-"""The shapes of well-known models, so that plans work without a network, and the linear layers of each family.
+"""Shapes of models out of ``config.json``, and those of well-known models, so that plans work without a network.
 
 Numbers are those of the models' published ``config.json``.
 """
@@ -7,15 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backprop.plan.facts.families import FAMILY_DEFAULTS, count_parameters, linear_layers_of
 from backprop.plan.facts.model import LinearLayer, ModelFacts, ModelSource
-
-FUSED_FAMILIES = frozenset({"phi3"})
-"""Families whose query, key, value stand in one ``qkv_proj`` and whose gate and up stand in one ``gate_up_proj``."""
-
-QKV_BIAS_FAMILIES = frozenset({"qwen2"})
-QK_NORM_FAMILIES = frozenset({"qwen3", "gemma3", "gemma3_text"})
-"""Families with a norm of head_dim weights on queries and keys."""
-FOUR_NORM_FAMILIES = frozenset({"gemma2", "gemma3", "gemma3_text"})
 
 
 def _shape(
@@ -88,51 +81,6 @@ ARCHITECTURES: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def linear_layers_of(
-    model_type: str, *, hidden_size: int, num_heads: int, num_kv_heads: int, head_dim: int, intermediate_size: int
-) -> tuple[LinearLayer, ...]:
-    """The linear layers of one decoder layer in the Llama lineage, with their true grouped-query shapes."""
-    q, kv = num_heads * head_dim, num_kv_heads * head_dim
-    if model_type in FUSED_FAMILIES:
-        return (
-            LinearLayer("qkv_proj", hidden_size, q + 2 * kv),
-            LinearLayer("o_proj", q, hidden_size),
-            LinearLayer("gate_up_proj", hidden_size, 2 * intermediate_size),
-            LinearLayer("down_proj", intermediate_size, hidden_size),
-        )
-    return (
-        LinearLayer("q_proj", hidden_size, q),
-        LinearLayer("k_proj", hidden_size, kv),
-        LinearLayer("v_proj", hidden_size, kv),
-        LinearLayer("o_proj", q, hidden_size),
-        LinearLayer("gate_proj", hidden_size, intermediate_size),
-        LinearLayer("up_proj", hidden_size, intermediate_size),
-        LinearLayer("down_proj", intermediate_size, hidden_size),
-    )
-
-
-def count_parameters(
-    model_type: str,
-    layers: tuple[LinearLayer, ...],
-    *,
-    num_layers: int,
-    hidden_size: int,
-    num_heads: int,
-    num_kv_heads: int,
-    head_dim: int,
-    vocab_size: int,
-    tied: bool,
-) -> int:
-    """Every weight of the model: embeddings, head unless tied, linear layers, biases and norms."""
-    per_layer = sum(layer.in_features * layer.out_features for layer in layers)
-    per_layer += (4 if model_type in FOUR_NORM_FAMILIES else 2) * hidden_size
-    if model_type in QKV_BIAS_FAMILIES:
-        per_layer += (num_heads + 2 * num_kv_heads) * head_dim
-    if model_type in QK_NORM_FAMILIES:
-        per_layer += 2 * head_dim
-    return vocab_size * hidden_size * (1 if tied else 2) + num_layers * per_layer + hidden_size
-
-
 def facts_from_config(
     config: Mapping[str, object],
     *,
@@ -150,10 +98,11 @@ def facts_from_config(
     Raises ``ValueError`` naming the first key that is missing or of a wrong type.
     """
     inner = config.get("text_config")
-    shape = inner if isinstance(inner, Mapping) else config
-    model_type = shape.get("model_type", config.get("model_type"))
+    given = inner if isinstance(inner, Mapping) else config
+    model_type = given.get("model_type", config.get("model_type"))
     if not isinstance(model_type, str):
         raise ValueError('config.json has no "model_type"')
+    shape = {**FAMILY_DEFAULTS.get(model_type, {}), **given}
     hidden = _whole(shape, "hidden_size")
     heads = _whole(shape, "num_attention_heads")
     kv_heads = _whole(shape, "num_key_value_heads", default=heads)
@@ -161,7 +110,7 @@ def facts_from_config(
     intermediate = _whole(shape, "intermediate_size", default=4 * hidden)
     layers = _whole(shape, "num_hidden_layers")
     vocab = _whole(shape, "vocab_size")
-    tied = bool(shape.get("tie_word_embeddings", config.get("tie_word_embeddings", False)))
+    tied = bool({**shape, **config, **given}.get("tie_word_embeddings", False))
     linear = linear_layers or linear_layers_of(
         model_type,
         hidden_size=hidden,
@@ -180,6 +129,8 @@ def facts_from_config(
         head_dim=head_dim,
         vocab_size=vocab,
         tied=tied,
+        attention_bias=shape.get("attention_bias") is True,
+        mlp_bias=shape.get("mlp_bias") is True,
     )
     longest = shape.get("max_position_embeddings")
     return ModelFacts(
@@ -207,8 +158,8 @@ def facts_from_config(
 
 def _whole(config: Mapping[str, object], key: str, *, default: int | None = None) -> int:
     value = config.get(key)
-    if value is None and default is not None:
-        return default
+    if value is None:
+        value = default
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'config.json has no usable "{key}" (found {value!r})')
     return value
