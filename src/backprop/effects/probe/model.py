@@ -28,15 +28,36 @@ from backprop.plan.settings.nearest import nearest
 
 def observe_model(name: str) -> ModelFacts | Absent:
     """The model's shape; Absent with INPUT_MODEL_NOT_FOUND, INPUT_AUTH_REQUIRED, HUB_UNREACHABLE, … and why."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _from_directory(path.resolve())
-    if path.is_file():
-        what = "a GGUF file, made for running" if path.suffix.lower() == ".gguf" else "a file"
-        return _absent("INPUT_VALIDATION_FAILED", f"{name} is {what}; a model is given by its directory or Hub name.")
-    if name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1 or not name:
-        return _absent("INPUT_MODEL_NOT_FOUND", f"There is no directory {name or '(empty name)'}.")
+    try:
+        path = Path(name or "(empty name)").expanduser()
+        if path.is_dir():
+            return _from_directory(path.resolve())
+        if path.is_file():
+            return _instead_of_a_directory(path)
+        if path.is_absolute() or name.startswith((".", "~")) or "\\" in name or name.count("/") > 1 or not name:
+            return _absent("INPUT_MODEL_NOT_FOUND", f"There is no directory {path}.{_beside(path)}")
+    except (OSError, RuntimeError) as error:
+        # A name that the system cannot look up: too long, or with the home of somebody who does not exist.
+        return _absent("INPUT_MODEL_NOT_FOUND", f"{name[:200]} is no directory: {error.args[-1]}.")
     return _from_hub(name)
+
+
+def _instead_of_a_directory(path: Path) -> Absent:
+    if path.suffix.lower() == ".gguf":
+        message = f"{path} is a GGUF file, which is made for running, not for training."
+        return _absent("INPUT_VALIDATION_FAILED", message, _ORIGINAL)
+    message = f"{path} is a file; a model is given by its directory or Hub name."
+    hint = f"Give its directory: --model {path.parent}" if (path.parent / "config.json").is_file() else ""
+    return _absent("INPUT_VALIDATION_FAILED", message, hint)
+
+
+_ORIGINAL = "Give the model that it was made from, by its directory or Hub name."
+
+
+def _beside(path: Path) -> str:
+    beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+    close = nearest(path.name, beside)
+    return f" Did you mean {path.parent / close}?" if close else ""
 
 
 def _from_directory(directory: Path) -> ModelFacts | Absent:
@@ -62,7 +83,7 @@ def _instead_of_a_model(directory: Path) -> tuple[str, str, str]:
         return "INPUT_VALIDATION_FAILED", f"{directory} is an adapter{of}, not a model.", hint
     if any(directory.glob("*.gguf")):
         message = f"{directory} holds only GGUF files, which are made for running, not for training."
-        return "INPUT_VALIDATION_FAILED", message, "Give the model that they were made from."
+        return "INPUT_VALIDATION_FAILED", message, _ORIGINAL
     return "INPUT_MODEL_NOT_FOUND", f"{directory} is not a model: it has no config.json.", ""
 
 
@@ -146,7 +167,10 @@ def _weights(directory: Path, source: ModelSource) -> StoredWeights | None:
 
 
 def _object(path: Path) -> Mapping[str, object]:
-    value = json.loads(path.read_bytes())
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as wrong:
+        raise ValueError(f"{path.name} is not JSON ({type(wrong).__name__})") from wrong
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} is not a JSON object")
     return value
