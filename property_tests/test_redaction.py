@@ -56,6 +56,9 @@ def secrets(draw: st.DrawFn) -> tuple[str, str]:
     )
 
 
+TEXTS = secrets().map(lambda s: s[0]) | st.text(max_size=8)
+
+
 @given(secrets(), AROUND, AROUND)
 @example(("https://user:p@ss@host", "ss@"), "", "")
 @example(('password="two words"', "words"), "", "")
@@ -68,17 +71,13 @@ def test_no_secret_survives(secret: tuple[str, str], before: str, after: str) ->
     assert redact(masked) == masked
 
 
-@given(st.lists(secrets().map(lambda s: s[0]) | st.text(max_size=8) | st.sampled_from(tuple("\"'=:@ /\\")), max_size=8))
+@given(st.lists(TEXTS | st.sampled_from(tuple("\"'=:@ /\\")), max_size=8))
 def test_redacting_twice_is_redacting_once(parts: list[str]) -> None:
     once = redact("".join(parts))
     assert redact(once) == once
 
 
-@given(
-    st.recursive(
-        st.none() | secrets().map(lambda s: s[0]) | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text(), i)
-    )
-)
+@given(st.recursive(TEXTS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
 def test_data_stays_json_and_keeps_its_shape(data: object) -> None:
     masked = redact_data(data)
     assert redact_data(json.loads(json.dumps(masked))) == masked
@@ -92,9 +91,7 @@ def test_a_variable_that_is_named_a_secret_is_masked_whole(secret: tuple[str, st
     assert redact_value("SERVICE_PASSWORD", "") == ""
 
 
-@given(
-    st.text(string.ascii_lowercase + " .,/_-0123456789", max_size=60).filter(lambda t: "_" not in t and "sk-" not in t)
-)
+@given(st.text(string.ascii_lowercase + " .,/-0123456789", max_size=60).filter(lambda t: "sk-" not in t))
 @example("https://huggingface.co/Qwen/Qwen2.5-7B-Instruct:main")
 @example("tokens: 12, num_tokens=4, tokenizer.json")
 @example("C:/Users/me@home/model")

@@ -13,7 +13,7 @@ _IS = r"(?:\\*[\"'])?\s*[=:]\s*"
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # scheme://user:password@host keeps scheme and host, which the reader needs; the password may hold an @.
-    (re.compile(r"(?P<keep>://)[^\s/@:]*:[^\s/]+(?=@)"), rf"\g<keep>{MASK}"),
+    (re.compile(r"(?P<keep>://)[^\s/:]*:[^\s/]+(?=@)"), rf"\g<keep>{MASK}"),
     (re.compile(r"(?i)(?P<keep>\bbearer\s+)(?!\[redacted\])[^\s\"',;]+"), rf"\g<keep>{MASK}"),
     (re.compile(rf"(?is)(?P<keep>{_NAME}{_IS}\")(?!\[redacted\]\")(?:[^\"\\]|\\.)+"), rf"\g<keep>{MASK}"),
     (re.compile(rf"(?is)(?P<keep>{_NAME}{_IS}')(?!\[redacted\]')(?:[^'\\]|\\.)+"), rf"\g<keep>{MASK}"),
