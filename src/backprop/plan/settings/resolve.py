@@ -92,18 +92,22 @@ def environment_layer(
             if text.strip():
                 values[bound.key] = text
         elif name not in also_known:
-            close = nearest(name, [*by_env, *also_known])
+            close = _nearest_variable(name, [*by_env, *also_known])
             unknown.append(
                 warning(
                     "CONFIG_UNKNOWN_SETTING",
                     f"The variable {name} is not one that backprop reads.",
                     where=place or name,
-                    hint=f"Did you mean {close}?"
-                    if close
-                    else "See `backprop info --env-vars` and docs/reference/settings.md.",
+                    hint=f"Did you mean {close}?" if close else "`backprop train --help-all` names the variables.",
                 )
             )
     return Layer(source=source, place=place, values=values), tuple(unknown)
+
+
+def _nearest_variable(name: str, known: Iterable[str]) -> str | None:
+    """Compared without the prefix, which makes all of them alike."""
+    found = nearest(name[len(ENV_PREFIX) :], [k.removeprefix(ENV_PREFIX) for k in known])
+    return ENV_PREFIX + found if found else None
 
 
 def table_layer(
