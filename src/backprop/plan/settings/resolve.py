@@ -22,6 +22,7 @@ S = TypeVar("S")
 class Source(enum.Enum):
     """Where a value can come from, strongest first."""
 
+    CALL = "Python call"
     FLAG = "flag"
     ENVIRONMENT = "environment"
     DOTENV = ".env"
@@ -172,7 +173,7 @@ def resolve(settings_class: type[S], layers: Sequence[Layer]) -> Resolved[S] | R
 
 
 def _origin(bound: BoundOption, layer: Layer) -> Origin:
-    names = {Source.FLAG: bound.flag, Source.ENVIRONMENT: bound.env or bound.key}
+    names = {Source.CALL: bound.name, Source.FLAG: bound.flag, Source.ENVIRONMENT: bound.env or bound.key}
     return Origin(layer.source, names.get(layer.source) or layer.place or layer.source.value)
 
 
