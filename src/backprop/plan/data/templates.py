@@ -30,6 +30,11 @@ _SYSTEM_FIRST = (
     "{% if messages and messages[0]['role'] == 'system' %}"
     "{% set system = messages[0]['content'] | trim %}{% set turns = messages[1:] %}{% endif %}"
 )
+_SYSTEM_IN_USER_TURN = _SYSTEM_FIRST + (
+    "{% if system and (not turns or turns[0]['role'] == 'assistant') %}"
+    "{% set turns = [{'role': 'user', 'content': system}] + turns %}{% set system = '' %}{% endif %}"
+)
+"""For formats without a system role: the system prompt goes into the first user turn, or is one."""
 
 _CHATML = BuiltinTemplate(
     "@BOS@{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}@END@\n{% endfor %}"
@@ -43,7 +48,7 @@ _LLAMA3 = BuiltinTemplate(
     end="<|eot_id|>",
 )
 _GEMMA = BuiltinTemplate(
-    "@BOS@" + _SYSTEM_FIRST + "{% for message in turns %}"
+    "@BOS@" + _SYSTEM_IN_USER_TURN + "{% for message in turns %}"
     "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
     "{% if loop.first and system %}{{ system }}\n\n{% endif %}"
     "{{ message['content'] | trim }}@END@\n{% endfor %}"
@@ -51,7 +56,7 @@ _GEMMA = BuiltinTemplate(
     end="<end_of_turn>",
 )
 _MISTRAL = BuiltinTemplate(
-    "@BOS@" + _SYSTEM_FIRST + "{% for message in turns %}{% if message['role'] == 'assistant' %} "
+    "@BOS@" + _SYSTEM_IN_USER_TURN + "{% for message in turns %}{% if message['role'] == 'assistant' %} "
     "{{ message['content'] | trim }}@END@{% else %}[INST] {% if loop.first and system %}{{ system }}\n\n{% endif %}"
     "{{ message['content'] | trim }} [/INST]{% endif %}{% endfor %}"
 )

@@ -135,9 +135,14 @@ class _Placing:
         return len(before) if before and self._text.startswith(before) else None
 
     def _bound(self, turn: int) -> int:
-        """A place that the turn certainly ends before."""
-        later = (start for other, start in self._starts.items() if other > turn and start is not None)
-        return next(later, len(self._text))
+        """A place that the turn certainly ends before: what is said after it may repeat its words."""
+        later = ((other, start) for other, start in self._starts.items() if other > turn and start is not None)
+        following, bound = next(later, (len(self._messages), len(self._text)))
+        for message in reversed(self._messages[turn + 1 : following]):
+            content = message.get("content", "").strip()
+            place = self._text.rfind(content, 0, bound) if content else -1
+            bound = bound if place < 0 else place
+        return bound
 
     def _past(self, message: Message, cursor: int) -> int:
         """Where a message that is not learned ends, if its content is found; else the cursor."""
@@ -202,21 +207,21 @@ class _Placing:
 
 
 def _find(text: str, target: str, at: int, bound: int) -> list[tuple[str, int | None]]:
-    """Where a target stands: as it is, without blanks at its ends, or cut at the end of its thinking."""
-    for wanted in (target, target.strip()):
-        place = text.find(wanted, at, bound)
-        if place >= 0:
-            return [(wanted, place)]
-    thinking, mark, answer = target.partition(_THINK_END)
+    """Where a target stands: at its first place, with the blanks at its ends or without, or cut after its thinking."""
+    bare = target.strip()
+    place = text.find(bare, at, bound)
+    if place >= 0:
+        whole = place - target.index(bare)
+        return [(target, whole) if whole >= at and text.startswith(target, whole) else (bare, place)]
+    thinking, mark, answer = (part.strip() for part in target.partition(_THINK_END))
     if not mark:
         return [(target, None)]
-    pieces: list[tuple[str, int | None]] = []
-    for part in (thinking.replace("<think>", "", 1).strip(), answer.strip()):
-        place = text.find(part, at, bound) if part else -1
-        if part:
-            pieces.append((part, None if place < 0 else place))
-            at = at if place < 0 else place + len(part)
-    return pieces
+    thought = thinking.removeprefix("<think>").strip()
+    # The answer comes last; thinking that the template dropped may still be found within it.
+    answered = text.rfind(answer, at, bound) if answer else bound
+    reasoned = text.find(thought, at, max(answered, at)) if thought else -1
+    pieces = ((thought, reasoned), (answer, answered))
+    return [(piece, None if place < 0 else place) for piece, place in pieces if piece]
 
 
 def _common_prefix(first: str, second: str) -> int:
