@@ -118,7 +118,9 @@ def _command_position(argv: Sequence[str]) -> int | None:
 
 
 def _flag_before_command(word: str, known: Sequence[str]) -> BackpropError:
-    close = nearest(word.split("=", 1)[0], [*known, *HELP_FLAGS])
+    flag = word.split("=", 1)[0]
+    of_commands = {f for command in COMMANDS for bound in options_of(command.settings) for f in flags_of(bound)}
+    close = None if flag in of_commands else nearest(flag, [*known, *HELP_FLAGS])
     hint = f"Did you mean {close}?" if close else "Flags of a command stand after its name: backprop COMMAND [FLAGS]."
     return BackpropError(
         Problem("INPUT_VALIDATION_FAILED", f"{word} does not stand before a command.", where=word, hint=hint)

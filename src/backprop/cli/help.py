@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-
 from backprop.cli.style import Style
 from backprop.plan.settings.commands import COMMANDS, Command, Tier
 from backprop.plan.settings.kinds import Choice, Names, Real, Switch, Whole
@@ -20,14 +18,16 @@ def root_help(style: Style) -> str:
         (
             f"{style.bold('Usage:')} backprop [FLAGS] COMMAND …",
             "",
-            "Fine-tune language models on the hardware you have: the plan is printed, then executed.",
+            style.wrap("Fine-tune language models on the hardware you have: the plan is printed, then executed."),
             "",
             style.bold("Commands"),
             style.table(commands, indent=2),
             "",
             _root_flags(style, everything=False),
             "",
-            "`backprop COMMAND --help` describes a command; `--help-all` adds the rarer flags and the variables.",
+            style.wrap(
+                "`backprop COMMAND --help` describes a command; `--help-all` adds rarer flags and the variables."
+            ),
         )
     )
 
@@ -37,7 +37,7 @@ def command_help(command: Command, style: Style, *, everything: bool) -> str:
     options = options_of(command.settings)
     positionals = [b for b in options if b.option.positional]
     usage = " ".join((f"backprop {command.name}", *(_placeholder(b) for b in positionals), "[FLAGS]"))
-    parts = [f"{style.bold('Usage:')} {usage}", "", command.summary]
+    parts = [f"{style.bold('Usage:')} {usage}", "", style.wrap(command.summary)]
     if command.tier is Tier.DEPRECATED:
         parts.append(f"Deprecated: use `backprop {command.prefer}`.")
     if positionals:
@@ -94,11 +94,10 @@ def _row(bound: BoundOption, style: Style, *, everything: bool) -> tuple[str, st
         text += f" ({bound.env})"
     name = spelling(bound)
     if len(name) > 34:  # a long list of choices would squeeze the text beside it
-        name = f"{', '.join(sorted(bound.option.flags, key=len))} …"
-        assert isinstance(bound.option.kind, (Choice, enum.Enum)) or bound.default is None
-        text = (
-            f"{text} One of: {', '.join(bound.option.kind.words)}." if isinstance(bound.option.kind, Choice) else text
-        )
+        kind, dots = bound.option.kind, "" if bound.negative_flag else " …"
+        name = f"{', '.join(sorted(bound.option.flags, key=len))}{dots}"
+        text += f" One of: {', '.join(kind.words)}." if isinstance(kind, Choice) else ""
+        text += f" Off: {bound.negative_flag}." if bound.negative_flag else ""
     return style.cyan(name), text
 
 
