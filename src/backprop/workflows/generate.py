@@ -12,7 +12,7 @@ from backprop.effects.probe.hardware import observe_hardware
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.software import observe_software
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Refused
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts
@@ -108,8 +108,8 @@ def _observe_tokenizer(target: TargetFacts, model: ModelFacts) -> ChatTokenizer:
     """The adapter's own tokenizer and template when it has them, else the base's."""
     directory = target.adapter_dir if target.has_tokenizer else model.directory
     if directory is None:
-        message = f"The tokenizer of {model.name} is not on this machine, and the Hub cannot be reached."
-        raise BackpropError(Problem("HUB_UNREACHABLE", message, where="--base"))
+        assert model.files_absent is not None, "a model without files says why it has none"
+        raise BackpropError(attrs.evolve(model.files_absent.problem, where="--base"))
     tokenizer = observe_tokenizer(directory, chat_template=None)
     if isinstance(tokenizer, Absent):
         raise BackpropError(attrs.evolve(tokenizer.problem, where=directory))

@@ -1,0 +1,117 @@
+"""CPU seconds and peak memory of commands that only look or plan, beside a bare Python in the same run.
+
+Prints one line a command: the median over REPEATS runs, and the heavy packages that were loaded. Exits 1 when a bound
+of BOUNDS is broken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+REPEATS = 7
+MODEL = Path(".models/SmolLM2-135M-Instruct")
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
+EXTRA_SECONDS, MEGABYTES = 0.15, 60
+"""CPU seconds above bare Python, and peak resident memory, of every command but the dry run."""
+
+CHILD = f"""
+import resource, sys
+code = 0
+if len(sys.argv) > 1:
+    from backprop.cli.main import main
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+usage = resource.getrusage(resource.RUSAGE_SELF)
+size = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+print(code, usage.ru_utime + usage.ru_stime, size, *heavy, file=sys.stderr)
+"""
+
+
+@attrs.frozen
+class Cost:
+    """What one run of a command took."""
+
+    cpu_seconds: float
+    megabytes: float
+    """Peak resident memory."""
+    heavy: tuple[str, ...] = ()
+
+
+def measure(arguments: Sequence[str], directory: Path) -> Cost:
+    """Run a command once in ``directory``; with no arguments, bare Python. Raises for an exit code other than 0."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *arguments],
+        cwd=directory,
+        env={**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory / "config")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, cpu, size, *heavy = done.stderr.splitlines()[-1].split()
+    if code != "0":
+        raise RuntimeError(f"{' '.join(arguments)} exited with {code}: {done.stderr}")
+    return Cost(float(cpu), float(size), tuple(heavy))
+
+
+def median(arguments: Sequence[str], directory: Path, *, repeats: int = REPEATS) -> Cost:
+    """The median of each number over some runs, after one that warms the caches."""
+    measure(arguments, directory)
+    costs = [measure(arguments, directory) for _ in range(repeats)]
+    return Cost(
+        statistics.median(c.cpu_seconds for c in costs), statistics.median(c.megabytes for c in costs), costs[0].heavy
+    )
+
+
+def prepare(directory: Path, *, rows: int = 1000) -> dict[str, tuple[str, ...]]:
+    """Write what the commands read; the commands by name."""
+    with (directory / "rows.jsonl").open("w", encoding="utf-8") as file:
+        for i in range(rows):
+            turns = [
+                {"role": "user", "content": f"What is {i} times {i + 1}? Explain how you found it."},
+                {"role": "assistant", "content": f"It is {i * (i + 1)}: {i} is taken {i + 1} times and added up."},
+            ]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    dry_run = ("train", "--model", str(MODEL.absolute()), "--data", "rows.jsonl", "--dry-run")
+    return {
+        "--version": ("--version",),
+        "--help": ("--help",),
+        "info --json": ("info", "--json"),
+        "runs": ("runs",),
+        "config --show": ("config", "--show"),
+        "train --dry-run, 1,000 rows": dry_run,
+    }
+
+
+def main() -> int:
+    """Measure, print, judge. Returns the exit code."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        commands = prepare(directory)
+        bare = median((), directory)
+        print(f"{'':30}{'CPU s':>8}{'above':>8}{'RSS MB':>8}")
+        print(f"{'python -c pass':30}{bare.cpu_seconds:8.3f}{'':8}{bare.megabytes:8.1f}")
+        broken = 0
+        for title, arguments in commands.items():
+            cost = median(arguments, directory)
+            extra = cost.cpu_seconds - bare.cpu_seconds
+            over = bool(cost.heavy) or (
+                "--dry-run" not in arguments and (extra > EXTRA_SECONDS or cost.megabytes > MEGABYTES)
+            )
+            broken += over
+            note = f"  loads {', '.join(cost.heavy)}" if cost.heavy else ""
+            print(f"{title:30}{cost.cpu_seconds:8.3f}{extra:8.3f}{cost.megabytes:8.1f}{note}{'  OVER' if over else ''}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
