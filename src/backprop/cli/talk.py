@@ -92,6 +92,8 @@ class Progress:
         self._listener(event)
 
     def _listener_for(self, event: Any) -> Callable[[Any], None]:
+        if level_of(self._talk.log) > logging.INFO:
+            return _Quiet(sys.stderr)
         if self._talk.log.format is LogFormat.JSON:
             return JsonProgress(sys.stderr)
         if not sys.stderr.isatty():
@@ -110,6 +112,13 @@ class Progress:
         """Leave the terminal as it should be."""
         if self._listener is not None:
             self._listener.close()
+
+
+class _Quiet(PlainProgress):
+    """No lines: only what is worse than progress is to be told."""
+
+    def __call__(self, event: Any) -> None:
+        """Tell nothing."""
 
 
 class _UntilStarted(PlainProgress):
