@@ -158,6 +158,7 @@ def test_an_open_quote_is_named_by_the_line_it_begins_in(tmp_path: Path) -> None
         ("blank.jsonl", b"\n \n", "has no rows"),
         ("list.json", b"[]", "has no rows"),
         ("header.csv", b"a,b\n", "has no rows"),
+        ("twice.csv", b"a,,b,,a\n1,2,3,4,5\n", 'has two columns "a"'),
         ("wide.jsonl", '{"text": "x"}'.encode("utf-16"), "is UTF-16 text. Save it as UTF-8."),
         ("wide.json", '{"text": "x"}'.encode("utf-16"), "is UTF-16 text. Save it as UTF-8."),
         ("wide.csv", "text\nx".encode("utf-16"), "is UTF-16 text. Save it as UTF-8."),
@@ -189,7 +190,9 @@ def test_a_zstandard_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_a_missing_file_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").mkdir()
-    assert refusal(tmp_path / "d.jsonl")[0] == "INPUT_DATASET_INVALID"
+    for directory in (tmp_path, tmp_path / "d.jsonl"):
+        message = f"{directory} is a directory. Name a file inside it."
+        assert refusal(directory) == ("INPUT_DATASET_INVALID", message)
     assert refusal(tmp_path / "none.jsonl")[0] == "INPUT_DATASET_NOT_FOUND"
     assert refusal(written(tmp_path, "a.xlsx", b"x"))[0] == "INPUT_DATASET_FORMAT_UNSUPPORTED"
 

@@ -52,11 +52,10 @@ def read_rows(path: Path) -> Iterator[RawRow]:
     Memory is that of the longest row, except for .json, whose text is held whole. Raises ``BackpropError`` for a file
     that is missing, a directory, empty, not of its kind, or of an unknown kind.
     """
-    kind = kind_of(path)
-    reader = _READERS.get(kind)
+    _check_file(path)
+    reader = _READERS.get(kind_of(path))
     if reader is None:
         raise _unsupported(path)
-    _check_file(path)
     num_rows = 0
     with _translated(path), _opened(path) as stream:
         for row in reader(path, stream):
@@ -262,13 +261,20 @@ def _read_csv(path: Path, stream: IO[bytes]) -> Iterator[RawRow]:
         for record in records:
             where, line = f"{path}:{line}", records.line_num + 1
             if not header:
-                header = record
+                header = _header(path, record)
             elif record and len(record) != len(header):
                 yield _broken(where, f"has {len(record)} fields, the header {len(header)}")
             elif record:
                 yield RawRow(where, {key: value for key, value in zip(header, record, strict=True) if value})
     except csv.Error as wrong:
         yield _broken(f"{path}:{line}", f"is not CSV: {wrong}")
+
+
+def _header(path: Path, names: list[str]) -> list[str]:
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise _invalid(path, f'has two columns "{twice}"', hint="Rename one of them, or remove it.")
+    return names
 
 
 def _decoded_lines(path: Path, stream: IO[bytes]) -> Iterator[str]:
