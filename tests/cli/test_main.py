@@ -240,6 +240,30 @@ def test_a_full_disk_under_stdout_is_an_error_without_a_trace() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize(("argv", "code"), [("completion bash", 0), ("trian", 1)])
+def test_streams_that_are_closed_from_the_start_change_no_exit_code(argv: str, code: int) -> None:
+    for closed, stream in ((">&-", "stderr"), ("2>&-", "stdout")):
+        ended = subprocess.run(
+            f'"{sys.executable}" -m backprop {argv} {closed}', shell=True, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == code
+        assert "Traceback" not in getattr(ended, stream)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a directory in use cannot be removed there")
+def test_a_directory_that_is_gone_is_named_as_the_reason(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "gone").mkdir()
+    monkeypatch.chdir(home / "gone")
+    (home / "gone").rmdir()
+    code, _, err = said(capsys, "train")
+    monkeypatch.chdir(home)
+    assert code == 1
+    assert "no longer exists" in err
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_json_is_valid_whatever_the_arguments_and_the_encoding(encoding: str) -> None:
     ended = subprocess.run(

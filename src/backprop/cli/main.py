@@ -42,6 +42,9 @@ _OS_CODES = {
 
 def run() -> None:
     """The entry point of the ``backprop`` program."""
+    # A stream that was closed before the start is None.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
     sys.exit(main(sys.argv[1:]))
 
 
@@ -128,7 +131,7 @@ def _resolved(arguments: Arguments, command: Command, talk: Talk) -> Resolved[An
     """
     configuration = observe_configuration(
         environ=os.environ,
-        directory=Path.cwd(),
+        directory=_directory(),
         config=arguments.flags.values.get("config"),
         user_file=user_config_file(),
     )
@@ -152,6 +155,14 @@ def _resolved(arguments: Arguments, command: Command, talk: Talk) -> Resolved[An
         return Refused((*problems, *warnings))
     origins = Origins({**log.origins.by_key, **settings.origins.by_key})
     return Resolved(settings.settings, origins, (*warnings, *settings.warnings))
+
+
+def _directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as gone:
+        message = "The directory that the program was started in no longer exists."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, hint="Change to another directory.")) from gone
 
 
 def _deprecated(command: Command) -> Problem:
