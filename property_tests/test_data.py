@@ -123,6 +123,8 @@ def test_an_epoch_visits_every_sequence_once(num_sequences: int, seed: int, epoc
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=60), st.floats(0.001, 0.999))
+@example([1, 2, 3, 4], 0.01)
+@example([1, 2, 3, 4], 0.99)
 def test_a_share_leaves_rows_on_both_sides_and_equal_rows_on_one(hashes: list[int], share: float) -> None:
     threshold = heldout_threshold(array("Q", hashes), Share(share))
     if len(set(hashes)) < 2:

@@ -65,7 +65,7 @@ def test_stripped_thinking_is_not_looked_for_in_the_answer_or_after_it(tmp_path:
     tokenizer = with_template(tmp_path, STRIPS_THINKING)
     thought = "<think>4</think>It is 4, yes."
     row = tokenized(
-        openai(("user", "a"), ("assistant", thought), ("user", "It is 4?"), ("assistant", "No.")), tokenizer
+        openai(("user", "a"), ("assistant", thought), ("user", "It is 4, yes."), ("assistant", "No.")), tokenizer
     )
     assert flags(row) == (True, False, False)
     assert learned_text(row, tokenizer) == "It is 4, yes.<|im_end|>No.<|im_end|>"
