@@ -33,7 +33,7 @@ def settings_page() -> str:
     for bound in options_of(EverySetting):
         groups.setdefault(bound.group, []).append(bound)
     intro = (
-        "A flag wins over a variable, a variable over `.env`, that over the configuration file (`--config FILE`, or else\n"
+        "A flag wins over a variable, a variable over `.env`, that over the configuration file (`--config FILE`, else\n"
         "`./backprop.toml`), that over your user file, and that over the default. `backprop config --show` prints\n"
         "each value with where it came from."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.executors import executor
-from backprop.effects.files.atomic import PARTIAL
+from backprop.effects.files.atomic import PARTIAL, sweep_partials
 from backprop.effects.files.token_store import RowSinks
 from backprop.effects.store.checkpoints import Checkpoint, commit_checkpoint, list_checkpoints, prune
 from backprop.effects.store.handover import hand_over_adapter
@@ -111,7 +111,10 @@ def _train(run: Run, *, rows: RowSinks, checkpoint: Checkpoint | None, evaluatio
         evaluations=evaluations,
         commit_checkpoint=_committer(run),
     )
-    result: TrainResult = executor(run.plan.rail.value, "train")(run.plan, task, emit=run.tell)
+    try:
+        result: TrainResult = executor(run.plan.rail.value, "train")(run.plan, task, emit=run.tell)
+    finally:
+        sweep_partials(run.directory)
     return result
 
 

@@ -14,12 +14,18 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.is_set = False
+        self.at_once = False
 
     def ask(self, _signal: int, _frame: FrameType | None) -> None:
         """Remember the first; the next one raises ``KeyboardInterrupt`` wherever the program is."""
-        if self.is_set:
-            raise KeyboardInterrupt
+        self.at_once = self.is_set
         self.is_set = True
+        self.check()
+
+    def check(self) -> None:
+        """Raise again what Python drops when it is raised in a finalizer or in a callback of a library."""
+        if self.at_once:
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -105,8 +105,13 @@ class Stopper(TrainerCallback):  # type: ignore[misc]
         self._request = request
         self.stopped = False
 
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Between the forward passes of a step."""
+        self._request.check()
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The run is not interrupted by a request that comes in its very last step."""
+        self._request.check()
         if self._request.is_set and state.global_step < state.max_steps:
             self.stopped = True
             control.should_save = control.should_training_stop = True
