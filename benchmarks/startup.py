@@ -1,6 +1,6 @@
 """CPU seconds and peak memory of commands that only look or plan, beside a bare Python in the same run.
 
-Prints one line a command: the median over REPEATS runs, and the heavy packages that were loaded. Exits 1 when a bound
+Prints one line a command: the least of REPEATS runs, and the heavy packages that were loaded. Exits 1 when a bound
 of BOUNDS is broken.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import attrs
 
-REPEATS = 7
+REPEATS = 10
 MODEL = Path(".models/SmolLM2-135M-Instruct")
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
 EXTRA_SECONDS, MEGABYTES = 0.15, 60
@@ -27,8 +26,11 @@ CHILD = f"""
 import resource, sys
 code = 0
 if len(sys.argv) > 1:
-    from backprop.cli.main import main
-    code = main(sys.argv[1:])
+    from backprop.cli.start import run
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code
     sys.stdout.flush()
 usage = resource.getrusage(resource.RUSAGE_SELF)
 size = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
@@ -49,10 +51,12 @@ class Cost:
 
 def measure(arguments: Sequence[str], directory: Path) -> Cost:
     """Run a command once in ``directory``; with no arguments, bare Python. Raises for an exit code other than 0."""
+    # Bytecode is kept, as it is for everybody; the first run of a command writes what is missing.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", CHILD, *arguments],
         cwd=directory,
-        env={**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory / "config")},
+        env={**kept, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory / "config")},
         capture_output=True,
         text=True,
         check=True,
@@ -63,13 +67,11 @@ def measure(arguments: Sequence[str], directory: Path) -> Cost:
     return Cost(float(cpu), float(size), tuple(heavy))
 
 
-def median(arguments: Sequence[str], directory: Path, *, repeats: int = REPEATS) -> Cost:
-    """The median of each number over some runs, after one that warms the caches."""
+def least(arguments: Sequence[str], directory: Path, *, repeats: int = REPEATS) -> Cost:
+    """The least of each number over some runs, after one that warms the caches: other processes only add."""
     measure(arguments, directory)
     costs = [measure(arguments, directory) for _ in range(repeats)]
-    return Cost(
-        statistics.median(c.cpu_seconds for c in costs), statistics.median(c.megabytes for c in costs), costs[0].heavy
-    )
+    return Cost(min(c.cpu_seconds for c in costs), min(c.megabytes for c in costs), costs[0].heavy)
 
 
 def prepare(directory: Path, *, rows: int = 1000) -> dict[str, tuple[str, ...]]:
@@ -97,12 +99,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         commands = prepare(directory)
-        bare = median((), directory)
+        bare = least((), directory)
         print(f"{'':30}{'CPU s':>8}{'above':>8}{'RSS MB':>8}")
         print(f"{'python -c pass':30}{bare.cpu_seconds:8.3f}{'':8}{bare.megabytes:8.1f}")
         broken = 0
         for title, arguments in commands.items():
-            cost = median(arguments, directory)
+            cost = least(arguments, directory)
             extra = cost.cpu_seconds - bare.cpu_seconds
             over = bool(cost.heavy) or (
                 "--dry-run" not in arguments and (extra > EXTRA_SECONDS or cost.megabytes > MEGABYTES)

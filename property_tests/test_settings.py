@@ -17,7 +17,8 @@ from backprop.effects.files.user_config import write_user_config
 from backprop.plan.settings.commands import COMMANDS, Command
 from backprop.plan.settings.option import BoundOption, flags_for, options_of
 from backprop.plan.settings.resolve import Layer, Resolved, Source, resolve
-from backprop.plan.settings.verbs import EverySetting, TrainSettings
+from backprop.plan.settings.verbs.config import EverySetting
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.wire.plain import plain_data
 from property_tests.strategies.settings import VALUES, built, values_of
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from backprop.plan.decision import Decision
 from backprop.plan.settings.lora import LoraSettings
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.arguments import lora_arguments, sft_arguments
 from backprop.plan.training.evaluation import EvaluationPlan, EvaluationState, observe, should_stop
 from backprop.plan.training.facts import TrainFacts

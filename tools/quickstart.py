@@ -13,7 +13,7 @@ from backprop.cli.style import Style, style_for
 from backprop.effects.generate import continue_prompt, load_model
 from backprop.plan.decision import Refused
 from backprop.plan.errors import BackpropError
-from backprop.plan.settings.verbs import GenerateSettings
+from backprop.plan.settings.verbs.generate import GenerateSettings
 from backprop.workflows.generate import prepare, text_of
 from backprop.workflows.weights import weights_directory
 

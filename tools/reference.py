@@ -13,7 +13,7 @@ from backprop.plan.errors import CATALOGUE
 from backprop.plan.settings.commands import COMMANDS, Command, Tier
 from backprop.plan.settings.log import LogSettings
 from backprop.plan.settings.option import BoundOption, options_of
-from backprop.plan.settings.verbs import EverySetting
+from backprop.plan.settings.verbs.config import EverySetting
 
 DIRECTORY = Path("docs/reference")
 NOTE = "<!-- Written by tools/reference.py from the declarations; do not edit. -->"

@@ -13,7 +13,7 @@ from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.lora import LoraPreset, LoraSettings
 from backprop.plan.settings.training import Optimizer, Scheduler, TrainingSettings
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
 
 GIB = 2**30

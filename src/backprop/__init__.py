@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from backprop.plan.runs.report import TrainReport
     from backprop.plan.runs.resume import ResumePlan, plan_resume
     from backprop.plan.settings.resolve import Origins
-    from backprop.plan.settings.verbs import GenerateSettings, ResumeSettings, TrainSettings
+    from backprop.plan.settings.verbs.generate import GenerateSettings
+    from backprop.plan.settings.verbs.resume import ResumeSettings
+    from backprop.plan.settings.verbs.train import TrainSettings
     from backprop.plan.training.facts import TrainFacts
     from backprop.plan.training.fingerprint import fingerprint
     from backprop.plan.training.plan import TrainPlan, extend_plan, plan_train
@@ -37,7 +39,7 @@ _HOMES = {
     "DatasetFacts": "plan.facts.dataset",
     "Decision": "plan.decision",
     "Event": "plan.events",
-    "GenerateSettings": "plan.settings.verbs",
+    "GenerateSettings": "plan.settings.verbs.generate",
     "GenerationPlan": "plan.generation.plan",
     "HardwareFacts": "plan.facts.hardware",
     "ModelFacts": "plan.facts.model",
@@ -45,14 +47,14 @@ _HOMES = {
     "Problem": "plan.decision",
     "Refused": "plan.decision",
     "ResumePlan": "plan.runs.resume",
-    "ResumeSettings": "plan.settings.verbs",
+    "ResumeSettings": "plan.settings.verbs.resume",
     "Severity": "plan.decision",
     "SoftwareFacts": "plan.facts.software",
     "TokenizerFacts": "plan.facts.model",
     "TrainFacts": "plan.training.facts",
     "TrainPlan": "plan.training.plan",
     "TrainReport": "plan.runs.report",
-    "TrainSettings": "plan.settings.verbs",
+    "TrainSettings": "plan.settings.verbs.train",
     "Trainer": "workflows.trainer",
     "extend_plan": "plan.training.plan",
     "fingerprint": "plan.training.fingerprint",

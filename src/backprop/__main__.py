@@ -1,6 +1,6 @@
 """``python -m backprop``"""
 
-from backprop.cli.main import run
+from backprop.cli.start import run
 
 if __name__ == "__main__":
     run()

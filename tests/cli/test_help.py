@@ -10,7 +10,7 @@ from backprop.cli.help import command_help, default_text, root_help, spelling
 from backprop.cli.style import Style, visible_width
 from backprop.plan.settings.commands import COMMANDS, Command, Tier, command_named
 from backprop.plan.settings.option import options_of
-from backprop.plan.settings.verbs import EverySetting
+from backprop.plan.settings.verbs.config import EverySetting
 
 NARROW = Style(width=80)
 every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.name)

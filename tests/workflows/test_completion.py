@@ -10,7 +10,7 @@ import pytest
 
 from backprop.plan.settings.commands import COMMANDS
 from backprop.plan.settings.option import options_of
-from backprop.plan.settings.verbs import CompletionSettings, Shell
+from backprop.plan.settings.verbs.completion import CompletionSettings, Shell
 from backprop.workflows.completion import run
 from backprop.workflows.request import Request
 

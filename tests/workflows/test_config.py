@@ -11,7 +11,7 @@ import pytest
 from backprop.cli.style import Style
 from backprop.cli.views.config import show
 from backprop.plan.settings.resolve import Source
-from backprop.plan.settings.verbs import ConfigSettings
+from backprop.plan.settings.verbs.config import ConfigSettings
 from backprop.plan.wire.envelope import envelope
 from backprop.plan.wire.outcome import Outcome, Status
 from backprop.workflows.config import run

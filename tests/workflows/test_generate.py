@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from backprop.plan.errors import BackpropError
-from backprop.plan.settings.verbs import GenerateSettings
+from backprop.plan.settings.verbs.generate import GenerateSettings
 from backprop.plan.wire.outcome import Outcome
 from backprop.workflows.generate import run
 from backprop.workflows.request import Request
@@ -93,7 +93,7 @@ def test_user_errors_are_found_before_torch_is_imported(tmp_path: Path) -> None:
     (tmp_path / "orphan" / "adapter_model.safetensors").touch()
     code = f"""
 import sys
-from backprop.plan.settings.verbs import GenerateSettings
+from backprop.plan.settings.verbs.generate import GenerateSettings
 from backprop.workflows.generate import run
 from backprop.workflows.request import Request
 for path in ("missing", "file", "orphan", "."):

@@ -10,7 +10,7 @@ import pytest
 from backprop.plan.decision import Problem
 from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.model import ModelSettings
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.workflows import train
 from backprop.workflows.request import Request
 from tests.hub_double import GATED, NOWHERE, Hub, ask, serving

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from backprop.effects.files.user_config import DOTENV_FILE, PROJECT_FILE, read_dotenv, read_toml
 from backprop.plan.decision import Problem, errors_among, warnings_among
 from backprop.plan.errors import BackpropError
-from backprop.plan.settings.option import ENV_PREFIX, options_of
+from backprop.plan.settings.option import ENV_PREFIX, BoundOption, options_of
 from backprop.plan.settings.resolve import Layer, Source, environment_layer, table_layer
-from backprop.plan.settings.verbs import EverySetting
 
 
 @attrs.frozen
@@ -30,35 +31,44 @@ def observe_configuration(
     *, environ: Mapping[str, str], directory: Path, config: str | None, user_file: Path
 ) -> Configuration:
     """Read every source. A broken file is an error beside the others, not an exception."""
-    known = options_of(EverySetting)
-    layers: list[Layer] = []
     problems: list[Problem] = []
-    dotenv: dict[str, str] = {}
-    try:
-        dotenv = read_dotenv(directory / DOTENV_FILE)
-    except BackpropError as error:
-        problems.extend(error.problems)
-    for variables, source, place in ((environ, Source.ENVIRONMENT, ""), (dotenv, Source.DOTENV, DOTENV_FILE)):
-        layer, unknown = environment_layer(variables, known=known, source=source, place=place)
-        layers.append(layer)
-        problems.extend(unknown)
-    project = directory / (config or PROJECT_FILE)
-    files = (
-        (project, Source.CONFIG, config or PROJECT_FILE, config is not None),
-        (user_file, Source.USER, str(user_file), False),
-    )
-    for path, source, place, required in files:
+
+    def read(source: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
-            layer, unknown = table_layer(read_toml(path, required=required), known=known, source=source, place=place)
+            return source()
         except BackpropError as error:
             problems.extend(error.problems)
-        else:
-            layers.append(layer)
-            problems.extend(unknown)
-    ours = {k: v for k, v in {**dotenv, **environ}.items() if k.upper().startswith(ENV_PREFIX)}
+            return {}
+
+    dotenv = _ours(read(lambda: read_dotenv(directory / DOTENV_FILE)))
+    ours = _ours(environ)
+    project = read(lambda: read_toml(directory / (config or PROJECT_FILE), required=config is not None))
+    user = read(lambda: read_toml(user_file))
+    layers: list[Layer] = []
+    for source, place, values in (
+        (Source.ENVIRONMENT, "", ours),
+        (Source.DOTENV, DOTENV_FILE, dotenv),
+        (Source.CONFIG, config or PROJECT_FILE, project),
+        (Source.USER, str(user_file), user),
+    ):
+        if not values:
+            continue
+        to_layer = environment_layer if source in (Source.ENVIRONMENT, Source.DOTENV) else table_layer
+        layer, wrong = to_layer(values, known=_known(), source=source, place=place)
+        layers.append(layer)
+        problems.extend(wrong)
     return Configuration(
         layers=tuple(layers),
         errors=errors_among(problems),
         warnings=warnings_among(problems),
-        variables=tuple(sorted(ours.items())),
+        variables=tuple(sorted({**dotenv, **ours}.items())),
     )
+
+
+def _ours(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in variables.items() if name.upper().startswith(ENV_PREFIX)}
+
+
+def _known() -> tuple[BoundOption, ...]:
+    """Every setting that a source can name, loaded when a source says something: most often none does."""
+    return options_of(import_module("backprop.plan.settings.verbs.config").EverySetting)

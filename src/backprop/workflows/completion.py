@@ -8,7 +8,7 @@ from backprop.plan.settings.commands import COMMANDS, Command
 from backprop.plan.settings.kinds import Choice
 from backprop.plan.settings.log import LogSettings
 from backprop.plan.settings.option import BoundOption, options_of
-from backprop.plan.settings.verbs import CompletionSettings, Shell
+from backprop.plan.settings.verbs.completion import CompletionSettings, Shell
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
 

@@ -16,7 +16,7 @@ from backprop.plan.redaction import redact, redact_data
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.option import BoundOption, options_of, value_at
 from backprop.plan.settings.resolve import Resolved, Source, resolve
-from backprop.plan.settings.verbs import ConfigSettings, EverySetting
+from backprop.plan.settings.verbs.config import ConfigSettings, EverySetting
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.plan.wire.plain import plain_data
 from backprop.workflows.request import Request

@@ -27,7 +27,7 @@ from backprop.plan.runs.report import TrainReport
 from backprop.plan.runs.retention import plan_retention
 from backprop.plan.runs.run_id import utc_text
 from backprop.plan.settings.training import OutputSettings
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.evaluation import EvaluationState, should_stop
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.outcome import Outcome, Status, ok

@@ -19,7 +19,7 @@ from backprop.plan.facts.model import ModelFacts
 from backprop.plan.generation.facts import PromptFacts, TargetFacts
 from backprop.plan.generation.plan import Base, GenerationPlan, plan_base, plan_generation
 from backprop.plan.generation.report import Completion, GenerationReport, cut_short
-from backprop.plan.settings.verbs import GenerateSettings
+from backprop.plan.settings.verbs.generate import GenerateSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.request import Request
 from backprop.workflows.weights import weights_directory

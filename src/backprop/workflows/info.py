@@ -20,7 +20,7 @@ from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.redaction import redact_value
 from backprop.plan.settings.commands import COMMANDS, Tier
 from backprop.plan.settings.log import LogFormat, LogLevel
-from backprop.plan.settings.verbs import InfoSettings
+from backprop.plan.settings.verbs.info import InfoSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
 

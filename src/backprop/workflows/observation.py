@@ -17,7 +17,7 @@ from backprop.plan.events import Stage
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
 from backprop.workflows.request import Emit
 

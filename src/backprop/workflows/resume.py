@@ -16,7 +16,8 @@ from backprop.plan.runs.record import RunRecord
 from backprop.plan.runs.resume import ResumePlan, plan_resume
 from backprop.plan.runs.settings import settings_of
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.verbs import ResumeSettings, RunStatus
+from backprop.plan.settings.verbs.resume import ResumeSettings
+from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import data_fingerprint, fingerprint, model_fingerprint
 from backprop.plan.training.plan import extend_plan

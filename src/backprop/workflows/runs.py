@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backprop.effects.store.index import read_history
 from backprop.plan.runs.row import RunsReport
-from backprop.plan.settings.verbs import RunsSettings
+from backprop.plan.settings.verbs.runs import RunsSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
 

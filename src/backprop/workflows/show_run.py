@@ -6,7 +6,7 @@ from backprop.effects.store.artefacts import observe_artefacts
 from backprop.effects.store.history import HistoryStore
 from backprop.plan.errors import BackpropError
 from backprop.plan.runs.shown import show_run
-from backprop.plan.settings.verbs import ShowRunSettings
+from backprop.plan.settings.verbs.show_run import ShowRunSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.request import Request
 

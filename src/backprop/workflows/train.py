@@ -18,7 +18,9 @@ from backprop.plan.runs.report import DryRunReport
 from backprop.plan.runs.row import RunKind
 from backprop.plan.runs.run_id import make_run_id, utc_text
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.verbs import ResumeSettings, RunStatus, TrainSettings
+from backprop.plan.settings.verbs.resume import ResumeSettings
+from backprop.plan.settings.verbs.runs import RunStatus
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import data_fingerprint, fingerprint, model_fingerprint
 from backprop.plan.training.plan import TrainPlan, plan_train

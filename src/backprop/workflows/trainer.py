@@ -14,7 +14,8 @@ from backprop.plan.runs.report import DryRunReport, TrainReport
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import Layer, Origins, Source, resolve
-from backprop.plan.settings.verbs import ResumeSettings, TrainSettings
+from backprop.plan.settings.verbs.resume import ResumeSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.outcome import Outcome
 from backprop.workflows import resume, train

@@ -14,7 +14,8 @@ import pynvml
 import pytest
 
 from backprop.effects.probe import hardware
-from backprop.effects.probe.hardware import observe_gpus, observe_hardware, visible_devices
+from backprop.effects.probe.hardware import observe_hardware
+from backprop.effects.probe.nvidia import observe_gpus, visible_devices
 
 UUIDS = ("GPU-aa11", "GPU-aa22", "GPU-bb33")
 

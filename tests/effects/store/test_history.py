@@ -18,7 +18,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.events import Progressed, Started
 from backprop.plan.runs.record import RunRecord, row_of
 from backprop.plan.runs.run_id import make_run_id
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 from tests.effects.children import fork, in_child, kill, wait_for
 from tests.plan.runs.examples import a_record
 

@@ -6,7 +6,7 @@ from backprop.plan.decision import Refused
 from backprop.plan.generation.facts import TargetFacts
 from backprop.plan.generation.plan import Base, completion_seed, plan_base
 from backprop.plan.generation.report import Completion, Ending, GenerationReport, cut_short
-from backprop.plan.settings.verbs import GenerateSettings
+from backprop.plan.settings.verbs.generate import GenerateSettings
 
 SETTINGS = GenerateSettings(adapter_path="a", prompt="p")
 ADAPTER = TargetFacts(adapter_dir="a", recorded_base="org/model", recorded_commit="c0ffee")

@@ -12,7 +12,8 @@ from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.record import Fingerprints, RunRecord, summarize_facts
 from backprop.plan.runs.row import RunKind, Worker
 from backprop.plan.settings.resolve import Layer, Resolved, Source, resolve
-from backprop.plan.settings.verbs import RunStatus, TrainSettings
+from backprop.plan.settings.verbs.runs import RunStatus
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import fingerprint
 from backprop.plan.training.plan import TrainPlan, plan_train

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from backprop.plan.runs.liveness import seen_status
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 from tests.plan.runs.examples import WORKER
 
 RUNNING, FAILED = RunStatus.RUNNING, RunStatus.FAILED

@@ -9,7 +9,8 @@ from backprop.plan.runs.record import GivenSetting, RunProblem, record_data, rec
 from backprop.plan.runs.row import row_data, row_from
 from backprop.plan.runs.version import NewerVersion, upgrade
 from backprop.plan.settings.resolve import Layer, Resolved, Source, resolve
-from backprop.plan.settings.verbs import RunStatus, TrainSettings
+from backprop.plan.settings.verbs.runs import RunStatus
+from backprop.plan.settings.verbs.train import TrainSettings
 from tests.plan.runs.examples import a_record
 
 FAILED = a_record(

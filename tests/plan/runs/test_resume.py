@@ -5,7 +5,7 @@ from typing import Any
 from backprop.plan.decision import Problem, Refused, Severity
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.resume import ResumePlan, plan_resume
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 from tests.plan.runs.examples import a_record
 
 FAILED = a_record(run_status=RunStatus.FAILED, num_steps=100)

@@ -8,7 +8,9 @@ from backprop.plan.settings.commands import COMMANDS, command_named
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.option import BoundOption, flags_for, options_of, value_at
 from backprop.plan.settings.training import TrainingSettings
-from backprop.plan.settings.verbs import EverySetting, GenerateSettings, TrainSettings
+from backprop.plan.settings.verbs.config import EverySetting
+from backprop.plan.settings.verbs.generate import GenerateSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 
 BY_KEY: dict[str, BoundOption] = {b.key: b for s in (EverySetting, TrainSettings) for b in options_of(s)}
 

@@ -9,7 +9,8 @@ import pytest
 from backprop.plan.decision import Problem, Refused, Severity
 from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import Layer, Resolved, Source, environment_layer, resolve, table_layer
-from backprop.plan.settings.verbs import EverySetting, TrainSettings
+from backprop.plan.settings.verbs.config import EverySetting
+from backprop.plan.settings.verbs.train import TrainSettings
 
 KNOWN = options_of(EverySetting)
 

@@ -12,7 +12,7 @@ from backprop.plan.facts.hardware import Gpu, HardwareFacts
 from backprop.plan.facts.model import ModelSource, TokenizerFacts
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.settings.resolve import Origin, Origins, Source
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.plan import TrainPlan, plan_train
 

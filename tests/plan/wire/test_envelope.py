@@ -10,7 +10,7 @@ import pytest
 from backprop.plan.decision import Problem, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.settings.log import LogFormat
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.wire.converter import as_mapping, canonical_json, from_data, to_data, to_json
 from backprop.plan.wire.envelope import envelope, envelope_json, problem_json
 from backprop.plan.wire.outcome import failed, ok, refused

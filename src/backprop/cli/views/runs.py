@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backprop.cli.style import Style, printable
 from backprop.plan.runs.row import RunRow, RunsReport
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 
 _HEADER = ("run", "status", "steps", "loss", "held out", "model", "data")
 

@@ -8,7 +8,7 @@ from backprop.cli.views.mask import show_masks
 from backprop.cli.views.plan import show_plan
 from backprop.plan.events import Planned
 from backprop.plan.runs.report import DryRunReport, TrainReport
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 
 
 def show(report: DryRunReport | TrainReport, style: Style) -> str:

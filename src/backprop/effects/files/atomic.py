@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -63,7 +62,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     with writing(path):
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f"{PARTIAL}{target.name}-{secrets.token_hex(4)}")
+        aside = target.with_name(f"{PARTIAL}{target.name}-{os.urandom(4).hex()}")
         try:
             _write_synced(aside, content.encode() if isinstance(content, str) else content, mode=_mode_of(target))
             aside.replace(target)
@@ -129,7 +128,7 @@ def replace_directory(staged: Path, final: Path) -> None:
 def remove_directory(directory: Path) -> None:
     """Remove a directory so that a kill leaves it whole, or as a partial, never as half of itself."""
     with writing(directory):
-        doomed = directory.with_name(f"{PARTIAL}removed-{directory.name}-{secrets.token_hex(4)}")
+        doomed = directory.with_name(f"{PARTIAL}removed-{directory.name}-{os.urandom(4).hex()}")
         directory.rename(doomed)
         shutil.rmtree(doomed)
 

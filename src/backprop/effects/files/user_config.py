@@ -1,15 +1,15 @@
-"""Where settings are written down: ``.env``, ``backprop.toml`` and the user's own file, and how they are changed."""
+"""Where settings are written down: ``.env``, ``backprop.toml`` and the user's own file, and how they are changed.
+
+What parses a format is loaded when there is a file of it: most commands find none.
+"""
 
 from __future__ import annotations
 
 import io
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-from dotenv.parser import parse_stream
 from platformdirs import user_config_path
 
 from backprop.effects.files.atomic import write_atomic, writing
@@ -28,6 +28,10 @@ def user_config_file() -> Path:
 def read_toml(path: Path, *, required: bool = False) -> dict[str, Any]:
     """The tables of a TOML file, {} when there is none. Raises CONFIG_INVALID naming the line that is wrong."""
     text = _read_text(path, required=required)
+    if not text:
+        return {}
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as wrong:  # integers of thousands of digits, brackets thousands deep
@@ -37,6 +41,10 @@ def read_toml(path: Path, *, required: bool = False) -> dict[str, Any]:
 def read_dotenv(path: Path) -> dict[str, str]:
     """The variables of a ``.env`` file, {} when there is none. Raises CONFIG_INVALID naming the line that is wrong."""
     text = _read_text(path, required=False)
+    if not text:
+        return {}
+    from dotenv.parser import parse_stream
+
     variables: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
@@ -48,6 +56,8 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 def write_user_config(path: Path, table: Mapping[str, Any]) -> None:
     """Replace the user's file, whole or not at all."""
+    import tomli_w
+
     write_atomic(path, tomli_w.dumps(table))
 
 

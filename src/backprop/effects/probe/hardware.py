@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
-import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-import pynvml
 
-from backprop.plan.facts.hardware import Gpu, HardwareFacts
+from backprop.plan.facts.hardware import NO_DRIVER, Gpu, HardwareFacts
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CGROUP = Path("/sys/fs/cgroup")
@@ -22,7 +20,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 def observe_hardware(output_dir: str) -> HardwareFacts:
     """The machine as its driver and its kernel describe it; what cannot be read is None or empty, with a reason."""
     system = platform.system()
-    gpus, absent, driver = observe_gpus()
+    gpus, absent, driver = _gpus(system)
     total, available = _memory()
     return HardwareFacts(
         system=system,
@@ -38,73 +36,16 @@ def observe_hardware(output_dir: str) -> HardwareFacts:
     )
 
 
-def observe_gpus() -> tuple[tuple[Gpu, ...], str, str]:
-    """The cards that this process may use, in CUDA's order; why there are none; the driver's version."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError_LibraryNotFound:
-        return (), "No NVIDIA driver is installed.", ""
-    except pynvml.NVMLError as error:
-        return (), f"The NVIDIA driver does not answer: {error}.", ""
-    try:
-        return _cards()
-    except pynvml.NVMLError as error:
-        return (), f"The NVIDIA driver does not answer: {error}.", ""
-    finally:
-        pynvml.nvmlShutdown()
+def _gpus(system: str) -> tuple[tuple[Gpu, ...], str, str]:
+    """The cards; what speaks to the driver takes longer to load than all else, so first: is there a driver?"""
+    if system == "Linux":
+        try:
+            ctypes.CDLL("libnvidia-ml.so.1")
+        except OSError:
+            return (), NO_DRIVER, ""
+    from backprop.effects.probe.nvidia import observe_gpus
 
-
-def _cards() -> tuple[tuple[Gpu, ...], str, str]:
-    driver = str(pynvml.nvmlSystemGetDriverVersion())
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-    if not handles:
-        return (), "The NVIDIA driver sees no card.", driver
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-    visible = visible_devices(allowed, uuids)
-    if not visible:
-        return (), f"CUDA_VISIBLE_DEVICES={allowed!r} hides every card.", driver
-    return tuple(_card(handles[i]) for i in visible), "", driver
-
-
-def visible_devices(allowed: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
-    """Positions of the cards that CUDA_VISIBLE_DEVICES leaves, in its order.
-
-    As CUDA reads it: entries are positions or unambiguous UUID prefixes, and the first bad one ends the list.
-    """
-    if allowed is None:
-        return tuple(range(len(uuids)))
-    chosen: list[int] = []
-    for entry in (part.strip() for part in allowed.split(",")):
-        if re.fullmatch(r"\d+", entry):
-            matches = [int(entry)] if int(entry) < len(uuids) else []
-        else:
-            matches = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
-        if len(matches) != 1 or matches[0] in chosen:
-            break
-        chosen.append(matches[0])
-    return tuple(chosen)
-
-
-def _card(handle: object) -> Gpu:
-    try:
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        total, free = int(memory.total), int(memory.free)
-    except pynvml.NVMLError_NotSupported:
-        # Cards that share the processor's memory have none of their own to report.
-        shared = psutil.virtual_memory()
-        total, free = shared.total, shared.available
-    try:
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        capability = (int(major), int(minor))
-    except pynvml.NVMLError:
-        capability = None
-    return Gpu(
-        name=str(pynvml.nvmlDeviceGetName(handle)),
-        vram_total_bytes=total,
-        vram_free_bytes=free,
-        compute_capability=capability,
-    )
+    return observe_gpus()
 
 
 def _num_cpus() -> int:

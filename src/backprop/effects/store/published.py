@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ def publish_adapter(output_dir: Path, adapter_dir: Path, *, link: Link = _symlin
     """
     published = published_path(output_dir)
     with writing(published):
-        aside = output_dir / f"{PARTIAL}{published.name}-{secrets.token_hex(4)}"
+        aside = output_dir / f"{PARTIAL}{published.name}-{os.urandom(4).hex()}"
         try:
             link(os.path.relpath(adapter_dir, output_dir), aside)
         except (OSError, NotImplementedError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+NO_DRIVER = "No NVIDIA driver is installed."
+
 
 @attrs.frozen
 class Gpu:

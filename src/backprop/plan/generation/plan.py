@@ -14,7 +14,7 @@ from backprop.plan.generation.facts import PromptFacts, TargetFacts
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Backend, TrainingSettings
-from backprop.plan.settings.verbs import GenerateSettings
+from backprop.plan.settings.verbs.generate import GenerateSettings
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
 from backprop.plan.training.rail import Rail, plan_rail
 

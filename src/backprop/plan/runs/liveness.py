@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backprop.plan.runs.row import Worker
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 
 # The start of a process is computed from the boot time, which the clock's corrections move.
 _SAME_START_SECONDS = 2.0

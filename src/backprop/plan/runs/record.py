@@ -15,7 +15,7 @@ from backprop.plan.runs.row import RunKind, RunRow, Worker
 from backprop.plan.runs.version import RECORD_VERSION, upgrade
 from backprop.plan.settings.option import options_of, value_at
 from backprop.plan.settings.resolve import Origins, Source
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.converter import as_mapping, from_data, to_data
 

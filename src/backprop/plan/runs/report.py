@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from backprop.plan.data.mask import MaskExample
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.plan import TrainPlan
 
 

@@ -9,7 +9,7 @@ import attrs
 from backprop.plan.decision import Problem, Refused, warning
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.record import RunRecord
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 
 
 @attrs.frozen

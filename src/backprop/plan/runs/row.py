@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 
 E = TypeVar("E", bound=enum.Enum)
 

@@ -8,7 +8,7 @@ from backprop.plan.decision import Refused
 from backprop.plan.facts.model import ModelSource
 from backprop.plan.runs.record import RunRecord
 from backprop.plan.settings.resolve import Layer, Source, resolve
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 
 
 def settings_of(record: RunRecord) -> TrainSettings:

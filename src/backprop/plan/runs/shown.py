@@ -7,7 +7,7 @@ import attrs
 from backprop.plan.runs.event_log import RecordedEvent, heldout_losses_of, losses_of
 from backprop.plan.runs.record import FactsSummary, Fingerprints, GivenSetting, RunProblem, RunRecord
 from backprop.plan.runs.row import RunKind, Worker
-from backprop.plan.settings.verbs import RunStatus
+from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.plan import TrainPlan
 
 

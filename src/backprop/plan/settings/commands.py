@@ -1,22 +1,15 @@
-"""The one table of commands: what each takes, how settled it is, and which modules serve it."""
+"""The one table of commands: how settled each is, and which modules serve it.
+
+What a command takes is loaded when it is asked for: most commands need few of the settings.
+"""
 
 from __future__ import annotations
 
 import enum
+from importlib import import_module
 from typing import Any
 
 import attrs
-
-from backprop.plan.settings.verbs import (
-    CompletionSettings,
-    ConfigSettings,
-    GenerateSettings,
-    InfoSettings,
-    ResumeSettings,
-    RunsSettings,
-    ShowRunSettings,
-    TrainSettings,
-)
 
 
 class Tier(enum.Enum):
@@ -32,7 +25,6 @@ class Command:
     """One command of the program."""
 
     name: str
-    settings: type[Any]
     summary: str
     tier: Tier = Tier.STABLE
     prefer: str = ""
@@ -40,20 +32,28 @@ class Command:
 
     @property
     def module(self) -> str:
-        """The last part of the names of the modules that hold the workflow and the view."""
+        """The last part of the names of the modules that hold its settings, its workflow and its view."""
         return (self.prefer or self.name).replace("-", "_")
+
+    @property
+    def settings(self) -> type[Any]:
+        """What it takes: ``ShowRunSettings`` in ``verbs/show_run.py``."""
+        module = import_module(f"backprop.plan.settings.verbs.{self.module}")
+        name = "".join(word.title() for word in self.module.split("_"))
+        found: type[Any] = getattr(module, f"{name}Settings")
+        return found
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("train", TrainSettings, "Fine-tune a model on a data set."),
-    Command("resume", ResumeSettings, "Continue an interrupted run from its last checkpoint."),
-    Command("runs", RunsSettings, "List the runs of an output directory."),
-    Command("list-runs", RunsSettings, "The older name of runs.", Tier.DEPRECATED, prefer="runs"),
-    Command("show-run", ShowRunSettings, "Show one run: plan, losses, artefacts, events."),
-    Command("generate", GenerateSettings, "Answer a prompt with a fine-tuned model."),
-    Command("info", InfoSettings, "Describe this machine, the installed packages and what they allow."),
-    Command("config", ConfigSettings, "Show the settings with their origins, or change your user file."),
-    Command("completion", CompletionSettings, "Print the completion script for a shell."),
+    Command("train", "Fine-tune a model on a data set."),
+    Command("resume", "Continue an interrupted run from its last checkpoint."),
+    Command("runs", "List the runs of an output directory."),
+    Command("list-runs", "The older name of runs.", Tier.DEPRECATED, prefer="runs"),
+    Command("show-run", "Show one run: plan, losses, artefacts, events."),
+    Command("generate", "Answer a prompt with a fine-tuned model."),
+    Command("info", "Describe this machine, the installed packages and what they allow."),
+    Command("config", "Show the settings with their origins, or change your user file."),
+    Command("completion", "Print the completion script for a shell."),
 )
 
 

@@ -10,7 +10,7 @@ from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer
-from backprop.plan.settings.verbs import TrainSettings
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.batch import BatchPlan, plan_micro_batch, plan_packing
 from backprop.plan.training.chosen import given, set_by

@@ -1,0 +1,81 @@
+"""Looking at NVIDIA cards through their driver's own library, without torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+import psutil
+import pynvml
+
+from backprop.plan.facts.hardware import NO_DRIVER, Gpu
+
+
+def observe_gpus() -> tuple[tuple[Gpu, ...], str, str]:
+    """The cards that this process may use, in CUDA's order; why there are none; the driver's version."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        return (), NO_DRIVER, ""
+    except pynvml.NVMLError as error:
+        return (), f"The NVIDIA driver does not answer: {error}.", ""
+    try:
+        return _cards()
+    except pynvml.NVMLError as error:
+        return (), f"The NVIDIA driver does not answer: {error}.", ""
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _cards() -> tuple[tuple[Gpu, ...], str, str]:
+    driver = str(pynvml.nvmlSystemGetDriverVersion())
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    if not handles:
+        return (), "The NVIDIA driver sees no card.", driver
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    visible = visible_devices(allowed, uuids)
+    if not visible:
+        return (), f"CUDA_VISIBLE_DEVICES={allowed!r} hides every card.", driver
+    return tuple(_card(handles[i]) for i in visible), "", driver
+
+
+def visible_devices(allowed: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
+    """Positions of the cards that CUDA_VISIBLE_DEVICES leaves, in its order.
+
+    As CUDA reads it: entries are positions or unambiguous UUID prefixes, and the first bad one ends the list.
+    """
+    if allowed is None:
+        return tuple(range(len(uuids)))
+    chosen: list[int] = []
+    for entry in (part.strip() for part in allowed.split(",")):
+        if re.fullmatch(r"\d+", entry):
+            matches = [int(entry)] if int(entry) < len(uuids) else []
+        else:
+            matches = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
+        if len(matches) != 1 or matches[0] in chosen:
+            break
+        chosen.append(matches[0])
+    return tuple(chosen)
+
+
+def _card(handle: object) -> Gpu:
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        total, free = int(memory.total), int(memory.free)
+    except pynvml.NVMLError_NotSupported:
+        # Cards that share the processor's memory have none of their own to report.
+        shared = psutil.virtual_memory()
+        total, free = shared.total, shared.available
+    try:
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        capability = (int(major), int(minor))
+    except pynvml.NVMLError:
+        capability = None
+    return Gpu(
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        vram_total_bytes=total,
+        vram_free_bytes=free,
+        compute_capability=capability,
+    )

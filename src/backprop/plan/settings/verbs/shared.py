@@ -1,0 +1,16 @@
+"""Options that several verbs have."""
+
+from __future__ import annotations
+
+from backprop.plan.settings.kinds import Switch, Words
+from backprop.plan.settings.option import opt
+
+
+def json_flag(what: str) -> bool:
+    """``--json``"""
+    return opt(Switch(), "--json", default=False, help=f"Print {what} as one JSON object on stdout.")  # type: ignore[no-any-return]
+
+
+def run_id_argument() -> str:
+    """The run that the command is about."""
+    return opt(Words(), positional=True, help="Run id, or the beginning of one.", metavar="RUN_ID")  # type: ignore[no-any-return]
