@@ -5,6 +5,7 @@ The process is forked from the test's, which has loaded torch already, so that a
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from huggingface_hub import constants
 
 from backprop.cli.main import main
 from tests.effects.children import fork
+from tests.hub_double import NOWHERE
 
 FAST = ("--batch-size", "2", "--grad-accum", "1", "--no-packing", "--logging-steps", "1", "--lora-r", "4")
 """Flags that make a run on the tiny model small."""
@@ -74,7 +77,7 @@ def start(*arguments: str, cwd: Path, **variables: str) -> Running:
     out.touch()
     err.touch()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKPROPAGATE_", "HF_", "XDG_"))}
-    environ = {**kept, "HOME": str(cwd / "home"), "HF_HUB_OFFLINE": "1", **variables}
+    environ = {**kept, "HOME": str(cwd / "home"), "HF_ENDPOINT": NOWHERE, **variables}
 
     def work() -> None:
         os.chdir(cwd)
@@ -84,6 +87,7 @@ def start(*arguments: str, cwd: Path, **variables: str) -> Running:
             os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+        importlib.reload(constants)  # the Hub's client reads its environment there, once
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main(arguments)
         sys.stdout.flush()

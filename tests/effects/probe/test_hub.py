@@ -219,6 +219,17 @@ def test_the_files_of_one_split_are_fetched_in_order(hub: Hub, tmp_path: Path) -
     assert all("test-" not in file for file in hub.fetched())
 
 
+def test_the_split_that_was_asked_for_is_read(hub: Hub, tmp_path: Path) -> None:
+    hub.add("ann/rows", {f"{split}.jsonl": json.dumps({"text": split}) for split in ("train", "test")}, kind="dataset")
+
+    def texts() -> list[str]:
+        source = open_source("ann/rows", DataSettings(dataset_split="test"), flag="--data")
+        return [str(row.example) for row in source.rows()]
+
+    (text,) = ask(hub, tmp_path, texts)
+    assert "test" in text
+
+
 def test_a_fetched_data_set_is_read_from_the_cache_when_the_hub_is_gone(hub: Hub, tmp_path: Path) -> None:
     hub.add("ann/rows", {"train.jsonl": "{}"}, kind="dataset")
     assert files_of(hub, tmp_path) == ["train.jsonl"]

@@ -1,0 +1,182 @@
+"""Every setting changes what is done: the arguments of the libraries, the rows, or what the run does beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from backprop.effects.files.token_store import TokenStore
+from backprop.plan.data.order import epoch_order
+from backprop.plan.runs.retention import plan_retention
+from backprop.plan.settings.option import BoundOption, options_of
+from backprop.plan.settings.resolve import Layer, Resolved, Source, resolve
+from backprop.plan.settings.verbs.train import TrainSettings
+from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
+from backprop.plan.training.evaluation import EvaluationState, should_stop
+from backprop.plan.training.plan import TrainPlan, plan_train
+from backprop.workflows.observation import observed
+from tests.plan.training.worlds import card
+from tests.tiny import make_tiny_model, write_conversations
+
+ON_A_CARD = "the machine has a card"
+HOLDOUT = {"data.eval_split": "0.2"}
+CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
+    "model.name": ("{other_model}", {}, ""),
+    "model.load_in_4bit": ("false", {}, ON_A_CARD),
+    "model.max_seq_length": ("64", {"data.allow_truncation": "true"}, ""),
+    "model.dtype": ("bfloat16", {}, ""),
+    "model.trust_remote_code": ("true", {}, ""),
+    "data.dataset_name": ("{other_data}", {}, ""),
+    "data.max_samples": ("7", {}, ""),
+    "data.text_column": ("body", {"data.dataset_name": "{texts}", "data.chat_format": "raw"}, ""),
+    "data.chat_format": ("raw", {"data.dataset_name": "{texts}"}, ""),
+    "data.chat_template": ("llama3", {}, ""),
+    "data.train_on_prompt": ("true", {}, ""),
+    "data.shuffle": ("false", {}, ""),
+    "data.packing": ("false", {"training.gradient_accumulation_steps": "1"}, ""),
+    "data.eval_split": ("0.25", {}, ""),
+    "training.output_dir": ("elsewhere", {}, ""),
+    "training.max_steps": ("7", {}, ""),
+    "training.num_train_epochs": ("3", {}, ""),
+    "training.per_device_train_batch_size": ("3", {}, ""),
+    "training.gradient_accumulation_steps": ("2", {}, ""),
+    "training.learning_rate": ("0.001", {}, ""),
+    "training.weight_decay": ("0.1", {}, ""),
+    "training.warmup_steps": ("3", {}, ""),
+    "training.warmup_ratio": ("0.05", {}, ""),
+    "training.max_grad_norm": ("0.5", {}, ""),
+    "training.optim": ("sgd", {}, ""),
+    "training.lr_scheduler_type": ("linear", {}, ""),
+    "training.logging_steps": ("3", {}, ""),
+    "training.save_steps": ("5", {}, ""),
+    "training.keep_checkpoints": ("1", {}, ""),
+    "training.eval_every": ("5", HOLDOUT, ""),
+    "training.early_stopping": ("3", HOLDOUT, ""),
+    "training.bf16": ("true", {}, ""),
+    "training.fp16": ("true", {}, ON_A_CARD),
+    "training.seed": ("7", {}, ""),
+    "training.backend": ("cpu", {}, ON_A_CARD),
+    "lora.preset": ("fast", {}, ""),
+    "lora.r": ("8", {}, ""),
+    "lora.lora_alpha": ("8", {}, ""),
+    "lora.lora_dropout": ("0.2", {}, ""),
+    "lora.target_modules": ("q_proj", {}, ""),
+    "lora.use_gradient_checkpointing": ("true", {}, ""),
+    "lora.random_state": ("7", {}, ""),
+}
+"""A value for each setting, and the settings and the machine that it needs to matter."""
+
+PERMISSIONS = {
+    "data.allow_lost_targets": ({"data.dataset_name": "{thinking}", "data.chat_template": "{stripping}"}, "true"),
+    "data.allow_truncation": ({"model.max_seq_length": "50"}, "true"),
+}
+"""Settings that only turn a refusal into a run."""
+
+ELSEWHERE = {
+    "data.dataset_split": "tests/effects/probe/test_hub.py",
+    "config": "tests/cli/test_main.py",
+    "resume": "tests/e2e/test_interruption.py",
+    "dry_run": "tests/e2e/test_train.py",
+    "show_mask": "tests/e2e/test_train.py",
+    "json": "tests/e2e/test_train.py",
+}
+"""What runs of the program prove."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the values name."""
+    directory = tmp_path_factory.mktemp("files")
+    texts = directory / "texts.jsonl"
+    rows = [
+        {
+            "text": f"Text number {i}.",
+            "body": f"Another text, number {i}, is longer.",
+            "messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"It is {i}."}],
+        }
+        for i in range(30)
+    ]
+    texts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    thinking = directory / "thinking.jsonl"
+    turns = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "<think>Hm.</think>One."}]
+    thinking.write_text((json.dumps({"messages": turns}) + "\n") * 30, encoding="utf-8")
+    stripping = directory / "stripping.jinja"
+    stripping.write_text(
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'].split('</think>')[-1] }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        encoding="utf-8",
+    )
+    return {
+        "model": str(make_tiny_model(directory / "model")),
+        "other_model": str(make_tiny_model(directory / "other", layers=3)),
+        "data": str(write_conversations(directory / "rows.jsonl")),
+        "other_data": str(write_conversations(directory / "more.jsonl", rows=50)),
+        "texts": str(texts),
+        "thinking": str(thinking),
+        "stripping": str(stripping),
+    }
+
+
+def resolved(values: dict[str, str], files: dict[str, str]) -> Resolved[TrainSettings]:
+    filled = {key: text.format(**files) for key, text in values.items()}
+    found = resolve(TrainSettings, [Layer(Source.FLAG, "", filled)])
+    assert isinstance(found, Resolved), found
+    return found
+
+
+def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> Any:
+    """All that a run with these settings does, or the refusal."""
+    base = {"model.name": "{model}", "data.dataset_name": "{data}"}
+    found = resolved({**base, **values}, files)
+    with observed(found.settings, origins=found.origins, keep_rows=True, emit=lambda _: None) as seen:
+        facts = attrs.evolve(seen.facts, hardware=card(24)) if machine == ON_A_CARD else seen.facts
+        plan = plan_train(found.settings, facts, origins=found.origins)
+        if not isinstance(plan, TrainPlan):
+            return plan
+        assert seen.rows is not None
+        return {
+            "rows": (content(seen.rows.train), content(seen.rows.heldout)),
+            "sft": sft_arguments(plan, staging_dir="staging"),
+            "lora": lora_arguments(plan),
+            "adapter seed": plan.adapter.seed,
+            "load": (plan.model.directory, load_arguments(plan), quantization_arguments(plan)),
+            "packed": plan.batch.packed_length.value if plan.batch.packed_length else None,
+            "order": tuple(epoch_order(plan.length.sequences, seed=plan.seed, epoch=0, shuffle=plan.shuffle)),
+            "kept": plan_retention(range(10), best_step=None, keep=plan.checkpoints.keep),
+            "evaluated": plan.evaluation.every.value if plan.evaluation else None,
+            "stops": plan.evaluation and should_stop(EvaluationState(1.0, 1, since_best=3), plan.evaluation),
+            "reported": plan.logging_steps,
+            "written to": plan.output_dir,
+        }
+
+
+def content(rows: TokenStore) -> str:
+    """The rows in a few letters."""
+    digest = hashlib.sha256()
+    for i in range(len(rows)):
+        for part in rows.row(i):
+            digest.update(bytes(part))
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("bound", options_of(TrainSettings), ids=lambda bound: bound.key)
+def test_every_setting_changes_what_is_done(bound: BoundOption, files: dict[str, str]) -> None:
+    if bound.key in ELSEWHERE:
+        text = (Path(__file__).parents[2] / ELSEWHERE[bound.key]).read_text(encoding="utf-8")
+        assert bound.flag in text or bound.name in text
+    elif bound.key in PERMISSIONS:
+        needed, value = PERMISSIONS[bound.key]
+        refused, allowed = (done_with(v, files, "") for v in (needed, {**needed, bound.key: value}))
+        assert not isinstance(refused, dict)
+        assert isinstance(allowed, dict), allowed
+    else:
+        value, needed, machine = CHANGES[bound.key]
+        before, after = done_with(needed, files, machine), done_with({**needed, bound.key: value}, files, machine)
+        assert isinstance(before, dict), before
+        assert isinstance(after, dict), after
+        assert before != after

@@ -1,0 +1,31 @@
+"""Commands that only look or plan start fast and load no torch; ``make bench`` prints the numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benchmarks.startup import EXTRA_SECONDS, MEGABYTES, MODEL, least, prepare
+
+from tests.tiny import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("startup")
+
+
+@pytest.mark.parametrize("name", ["--version", "--help", "info --json", "runs", "config --show"])
+def test_a_command_that_only_looks_costs_little(directory: Path, name: str) -> None:
+    bare = least((), directory)
+    cost = least(prepare(directory)[name], directory)
+    assert cost.heavy == ()
+    assert cost.cpu_seconds - bare.cpu_seconds <= EXTRA_SECONDS
+    assert cost.megabytes <= MEGABYTES
+
+
+def test_a_dry_run_tokenizes_without_torch(directory: Path) -> None:
+    model = make_tiny_model(directory / "model")
+    arguments = prepare(directory)["train --dry-run, 1,000 rows"]
+    arguments = tuple(str(model) if word == str(MODEL.absolute()) else word for word in arguments)
+    assert least(arguments, directory, repeats=1).heavy == ()
