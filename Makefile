@@ -8,7 +8,6 @@ INSTALLED := .venv/.installed
 
 # Idle OpenMP threads must not spin on cores that other processes need.
 export OMP_WAIT_POLICY = PASSIVE
-export TOKENIZERS_PARALLELISM ?= true
 export TRL_EXPERIMENTAL_SILENCE = 1
 
 .PHONY: help setup check test soak bench quickstart clean
@@ -53,7 +52,7 @@ bench: setup
 	$(PY) benchmarks/startup.py
 
 quickstart: setup
-	@$(PY) tools/quickstart.py
+	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py
 
 clean:
 	rm -rf quickstart-output output dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -50,10 +50,16 @@ class Running:
     out: Path
     err: Path
 
-    def ended(self) -> Done:
-        """Wait for its end."""
-        _, status = os.waitpid(self.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+    def ended(self, *, seconds: float = 120.0) -> Done:
+        """Wait for its end; a process that does not end is killed and fails the test."""
+        until = time.monotonic() + seconds
+        while not (found := os.waitpid(self.pid, os.WNOHANG))[0]:
+            if time.monotonic() > until:
+                self.signal(signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise TimeoutError(self.err.read_text(encoding="utf-8"))
+            time.sleep(0.002)
+        code = os.waitstatus_to_exitcode(found[1])
         return Done(code, self.out.read_text(encoding="utf-8"), self.err.read_text(encoding="utf-8"))
 
     def signal(self, number: int = signal.SIGINT) -> None:

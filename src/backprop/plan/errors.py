@@ -95,7 +95,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("RUNTIME_GENERATION_CUT", "A completion reached its length limit before it ended.", "Raise --max-new-tokens."),
         _entry("RUNTIME_GENERATION_FAILED", "Generation stopped by an error.", "Run again with -v for the full trace."),
         _entry("RUNTIME_GPU_OOM", "The GPU ran out of memory.", "Lower --batch-size or --max-seq-length.", exit_code=137, retryable=True),
-        _entry("RUNTIME_DISK_FULL", "The disk is full.", "Free some space, then continue with `backprop resume`.", retryable=True),
+        _entry("RUNTIME_DISK_FULL", "The disk is full.", "Free some space.", retryable=True),
         _entry("RUNTIME_WRITE_FAILED", "A file cannot be written or read back.", "Check the disk and the path named.", retryable=True),
         _entry("RUNTIME_PERMISSION_DENIED", "The operating system denied access.", "Check the permissions of the path named.", exit_code=77),
         _entry("RUNTIME_INTERRUPTED", "Interrupted.", "Run the command again.", exit_code=130, retryable=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,8 @@ from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.outcome import Outcome, Status, ok
 from backprop.workflows.request import Emit
 from backprop.workflows.weights import weights_directory
+
+_LOG = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -191,6 +194,7 @@ def _interrupted(command: str, run: Run, step: int, warnings: tuple[Problem, ...
 
 
 def _failed(command: str, run: Run, error: BackpropError, warnings: tuple[Problem, ...]) -> Outcome:
+    _LOG.debug("The run ended with an error.", exc_info=error)
     first = error.problems[0]
     step = _steps_saved(run)
     run.tell(Failed(step, first.code, first.message))

@@ -46,6 +46,7 @@ def is_disk_full(wrong: BaseException, place: Path) -> bool:
         if "No space left" in str(cause):
             return True
         cause = cause.__cause__ or cause.__context__
-    looks_like_a_write = "writ" in str(wrong).lower()
+    # inline_container is what torch calls its zip writer when the file is shorter than what was written to it.
+    looks_like_a_write = any(word in str(wrong).lower() for word in ("writ", "inline_container"))
     existing = next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
     return looks_like_a_write and shutil.disk_usage(existing).free < FULL_DISK_BYTES
