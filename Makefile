@@ -6,9 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 INSTALLED := .venv/.installed
 
-# Idle OpenMP threads must not spin on cores that other processes need.
-export OMP_WAIT_POLICY = PASSIVE
-export TRL_EXPERIMENTAL_SILENCE = 1
+# Each of several test processes keeps to one core, and its idle threads do not spin.
+ALONE := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: help setup check test soak bench quickstart clean
 
@@ -43,10 +42,10 @@ check: $(INSTALLED)
 	$(PY) tools/reference.py --check
 
 test: setup check
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not soak"
+	@$(ALONE) $(PY) -m pytest -n 2 --dist worksteal -m "not soak"
 
 soak: setup
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m soak
+	@$(ALONE) $(PY) -m pytest -m soak
 
 bench: setup
 	$(PY) benchmarks/startup.py

@@ -22,8 +22,8 @@ DATA = "examples/lighthouse.jsonl"
 HELDOUT = Path("examples/lighthouse-heldout.jsonl")
 OUTPUT = "quickstart-output"
 TRAIN = (
-    *("train", "--model", MODEL, "--data", DATA, "--output", OUTPUT),
-    *("--steps", "60", "--batch-size", "8", "--grad-accum", "1", "--no-packing", "--lora-r", "16", "--lr", "1e-3"),
+    *f"train --model {MODEL} --data {DATA} --output {OUTPUT} --steps 60 --batch-size 8 --grad-accum 1".split(),
+    *["--no-packing", "--lora-r", "16", "--lora-dropout", "0", "--lr", "1e-3"],
 )
 
 

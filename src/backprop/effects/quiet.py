@@ -17,8 +17,8 @@ def quiet_libraries() -> Iterator[None]:
     transformers.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", UserWarning)
+            for kind in (FutureWarning, DeprecationWarning, UserWarning):
+                warnings.simplefilter("ignore", kind)
             yield
     finally:
         transformers.logging.set_verbosity(before)

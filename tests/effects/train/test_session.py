@@ -14,6 +14,7 @@ import attrs
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl.trainer import utils as trl_utils
 
 from backprop.effects.train.interrupts import stop_requests
 from backprop.effects.train.sequences import IGNORED_LABEL, TrainingBatches
@@ -370,3 +371,19 @@ def test_batches_follow_the_planned_order_across_epochs(model_dir: Path) -> None
             assert batch["attention_mask"][place].sum() == len(ids)
     expected = sum(len(rows[i][0]) for i in order[4:8])
     assert batches.tokens_in_step(2) == expected
+
+
+def test_masked_positions_skip_the_head(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = make_rows(10)
+    scored: list[int] = []
+    kernel = trl_utils._ChunkedLogProbFunction.apply
+
+    def counting(hidden: torch.Tensor, *rest: Any) -> Any:
+        scored.append(len(hidden))
+        return kernel(hidden, *rest)
+
+    monkeypatch.setattr(trl_utils._ChunkedLogProbFunction, "apply", counting)
+    plan = make_plan(model_dir, rows)
+    run(plan, rows, tmp_path)
+    batches = list(TrainingBatches(plan, ListRows(rows)).loader)
+    assert scored == [int((batch["labels"] != IGNORED_LABEL).sum()) for batch in batches]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-import transformers
 from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from backprop.effects.quiet import quiet_libraries
 from backprop.effects.train.interrupts import stop_requests
 from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer
 from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
 from backprop.effects.train.sequences import Tensors, TrainingBatches, heldout_batches
+from backprop.effects.train.targets_alone import targets_alone
 from backprop.effects.train.task import TrainResult, TrainTask
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.effects.train.translation import translated
@@ -27,7 +25,7 @@ from backprop.plan.training.plan import TrainPlan
 
 def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
     """Execute the plan. Raises ``BackpropError`` with RUNTIME_, DEP_ codes; KeyboardInterrupt at a second Ctrl-C."""
-    with _quiet_libraries():
+    with quiet_libraries():
         emit(Stage("loading the model"))
         model = add_adapter(plan, load_base(plan, task.model_dir))
         tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
@@ -36,7 +34,8 @@ def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
             trainer = _trainer(plan, task, model, tokenizer, stopper, emit)
             emit(Stage("training"))
             begun = time.perf_counter()
-            with translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=str(task.staging_dir.parent)):
+            where = str(task.staging_dir.parent)
+            with targets_alone(), translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=where):
                 trainer.train(resume_from_checkpoint=str(task.resume_from) if task.resume_from else None)
     return TrainResult(trainer.state.global_step, stopper.stopped, time.perf_counter() - begun)
 
@@ -86,19 +85,3 @@ def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> tuple
     finally:
         model.train(was_training)
     return total / max(1, num_tokens), num_tokens
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """The run is told by events; what the libraries would print on top of it is noise."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            for kind in (FutureWarning, DeprecationWarning, UserWarning):
-                warnings.simplefilter("ignore", kind)
-            yield
-    finally:
-        transformers.logging.set_verbosity(before)
-        transformers.logging.enable_progress_bar()

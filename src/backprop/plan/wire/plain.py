@@ -24,4 +24,4 @@ def plain_data(value: Any) -> Any:
         return [plain_data(v) for v in value]
     assert attrs.has(type(value)), f"{type(value)} is not a value of the core"
     data = {field.name: plain_data(getattr(value, field.name)) for field in attrs.fields(type(value))}
-    return data | {"event": type(value).__name__} if type(value).__module__ == _EVENTS else data
+    return {"event": type(value).__name__, **data} if type(value).__module__ == _EVENTS else data
