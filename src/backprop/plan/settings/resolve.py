@@ -173,7 +173,9 @@ def resolve(settings_class: type[S], layers: Sequence[Layer]) -> Resolved[S] | R
 
 
 def _origin(bound: BoundOption, layer: Layer) -> Origin:
-    names = {Source.CALL: bound.name, Source.FLAG: bound.flag, Source.ENVIRONMENT: bound.env or bound.key}
+    is_off = bound.negative_flag is not None and layer.values[bound.key] == "false"
+    flag = bound.negative_flag if is_off else bound.flag
+    names = {Source.CALL: bound.name, Source.FLAG: flag, Source.ENVIRONMENT: bound.env or bound.key}
     return Origin(layer.source, names.get(layer.source) or layer.place or layer.source.value)
 
 
