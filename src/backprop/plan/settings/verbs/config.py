@@ -11,7 +11,7 @@ from backprop.plan.settings.lora import LoraSettings
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.option import opt, part
 from backprop.plan.settings.training import TrainingSettings
-from backprop.plan.settings.verbs.shared import json_flag
+from backprop.plan.settings.verbs.shared import config_file, json_flag
 
 
 @attrs.frozen
@@ -42,12 +42,5 @@ class ConfigSettings:
     reset: bool = opt(
         Switch(), "--reset", default=False, help="Remove your user file; it is kept beside itself as .bak."
     )
-    config: str | None = opt(
-        Words(),
-        "--config",
-        unset="./backprop.toml if there is one",
-        help="Configuration file (TOML).",
-        metavar="FILE",
-        file_like=True,
-    )
+    config: str | None = config_file()
     json: bool = json_flag("the settings")

@@ -6,6 +6,18 @@ from backprop.plan.settings.kinds import Switch, Words
 from backprop.plan.settings.option import opt
 
 
+def config_file() -> str | None:
+    """``--config``"""
+    return opt(  # type: ignore[no-any-return]
+        Words(),
+        "--config",
+        unset="./backprop.toml if there is one",
+        help="Configuration file (TOML).",
+        metavar="FILE",
+        file_like=True,
+    )
+
+
 def json_flag(what: str) -> bool:
     """``--json``"""
     return opt(Switch(), "--json", default=False, help=f"Print {what} as one JSON object on stdout.")  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from backprop.plan.settings.lora import LoraSettings
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.option import opt, part
 from backprop.plan.settings.training import TrainingSettings
-from backprop.plan.settings.verbs.shared import json_flag
+from backprop.plan.settings.verbs.shared import config_file, json_flag
 
 
 @attrs.frozen
@@ -21,14 +21,7 @@ class TrainSettings:
     data: DataSettings = part(DataSettings)
     training: TrainingSettings = part(TrainingSettings)
     lora: LoraSettings = part(LoraSettings)
-    config: str | None = opt(
-        Words(),
-        "--config",
-        unset="./backprop.toml if there is one",
-        help="Configuration file (TOML).",
-        metavar="FILE",
-        file_like=True,
-    )
+    config: str | None = config_file()
     resume: str | None = opt(
         Words(),
         "--resume",
