@@ -69,15 +69,10 @@ def measure(arguments: Sequence[str], directory: Path) -> Cost:
     return Cost(float(cpu), float(size), tuple(heavy))
 
 
-def least(arguments: Sequence[str], directory: Path, *, repeats: int = REPEATS, enough: float | None = None) -> Cost:
-    """The least of each number over some runs, after one that warms the caches: other processes only add.
-
-    Where ``enough`` CPU seconds are not met by then, as on a machine that is busy, three times as many runs are made.
-    """
+def least(arguments: Sequence[str], directory: Path, *, repeats: int = REPEATS) -> Cost:
+    """The least of each number over some runs, after one that warms the caches: other processes only add."""
     measure(arguments, directory)
     costs = [measure(arguments, directory) for _ in range(repeats)]
-    while enough is not None and min(c.cpu_seconds for c in costs) > enough and len(costs) < 3 * repeats:
-        costs.append(measure(arguments, directory))
     return Cost(min(c.cpu_seconds for c in costs), min(c.megabytes for c in costs), costs[0].heavy)
 
 

@@ -34,9 +34,8 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, model: str, da
 def test_a_second_interrupt_stops_at_once(tmp_path: Path, model: str, data: str) -> None:
     process = start("train", "-m", model, "-d", data, *LONG, "--grad-accum", "500", cwd=tmp_path)
     process.wait_until_it_says("training")
-    time.sleep(0.3)
     process.signal()
-    time.sleep(0.3)
+    process.wait_until_it_says("once more stops at once")
     process.signal()
     begun = time.monotonic()
     assert process.ended().code == 130

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from backprop.effects.train.interrupts import StopRequest
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
-from backprop.plan.events import Evaluated, Event, Progressed, Step, StoppedEarly
+from backprop.plan.events import Evaluated, Event, Progressed, Stage, Step, StoppedEarly
 from backprop.plan.training.evaluation import EvaluationState, observe, should_stop
 from backprop.plan.training.plan import TrainPlan
 
@@ -99,15 +99,20 @@ class Evaluator(TrainerCallback):  # type: ignore[misc]
 
 
 class Stopper(TrainerCallback):  # type: ignore[misc]
-    """Saves and ends the run at the next step once a stop was asked for."""
+    """Saves and ends the run at the next step once a stop was asked for, and says so."""
 
-    def __init__(self, request: StopRequest) -> None:
+    def __init__(self, request: StopRequest, *, emit: Emit) -> None:
         self._request = request
+        self._emit = emit
+        self._is_told = False
         self.stopped = False
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Between the forward passes of a step."""
         self._request.check()
+        if self._request.is_set and not self._is_told:
+            self._is_told = True
+            self._emit(Stage("stopping after this step; Ctrl-C once more stops at once"))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The run is not interrupted by a request that comes in its very last step."""

@@ -30,7 +30,7 @@ def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
         model = add_adapter(plan, load_base(plan, task.model_dir))
         tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
         with stop_requests() as request:
-            stopper = Stopper(request)
+            stopper = Stopper(request, emit=emit)
             trainer = _trainer(plan, task, model, tokenizer, stopper, emit)
             emit(Stage("training"))
             begun = time.perf_counter()
