@@ -15,6 +15,7 @@ from backprop.plan.settings.lora import LoraPreset, LoraSettings
 from backprop.plan.settings.training import Optimizer, Scheduler, TrainingSettings
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
+from backprop.plan.training.packages import TRAIN_PACKAGES
 
 GIB = 2**30
 
@@ -107,6 +108,7 @@ TOKENIZER = TokenizerFacts(
 def train_facts(draw: st.DrawFn) -> TrainFacts:
     """A world in which training is possible."""
     packages = [("bitsandbytes", "0.50")] if draw(st.booleans()) else []
+    packages += [(name, "1.0") for name in TRAIN_PACKAGES]
     return TrainFacts(
         model=draw(models()),
         tokenizer=TOKENIZER,

@@ -88,24 +88,25 @@ class Progress:
         if line is not None:
             TOLD.info(line)
         if self._listener is None:
-            self._listener = self._listener_for(event)
+            self._listener = self._new_listener()
         self._listener(event)
 
-    def _listener_for(self, event: Any) -> Callable[[Any], None]:
+    def _new_listener(self) -> Callable[[Any], None]:
         if level_of(self._talk.log) > logging.INFO:
             return _Quiet(sys.stderr)
         if self._talk.log.format is LogFormat.JSON:
             return JsonProgress(sys.stderr)
         if not sys.stderr.isatty():
             return PlainProgress(sys.stderr)
-        if type(event).__name__ != "Started":
-            # rich is worth its loading time only once a run begins.
-            return _UntilStarted(self, self._talk.err)
-        return load(RICH_PROGRESS)(self._talk.err)  # type: ignore[no-any-return]
+        # rich is worth its loading time only once a run begins.
+        return _UntilStarted(self)
 
     def begin_bar(self, event: Any) -> None:
-        """The run has begun: from here on the bar tells."""
-        self._listener = load(RICH_PROGRESS)(self._talk.err)
+        """The run has begun: from here on the bar tells, or lines where rich is not installed."""
+        try:
+            self._listener = load(RICH_PROGRESS)(self._talk.err)
+        except ModuleNotFoundError:
+            self._listener = PlainProgress(sys.stderr)
         self._listener(event)
 
     def close(self) -> None:
@@ -124,10 +125,9 @@ class _Quiet(PlainProgress):
 class _UntilStarted(PlainProgress):
     """Lines, until the run starts and the bar takes over."""
 
-    def __init__(self, progress: Progress, style: Style) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__(sys.stderr)
         self._progress = progress
-        self._style = style
 
     def __call__(self, event: Any) -> None:
         if type(event).__name__ == "Started":

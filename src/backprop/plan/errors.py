@@ -86,6 +86,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("CONFIG_UNKNOWN_SETTING", "A setting of this name does not exist.", "See `backprop config --show` for the names there are."),
         _entry("CONFIG_DEPRECATED", "A name that will go.", "Use the name given instead."),
         _entry("DEP_MODEL_LOAD_FAILED", "The model cannot be loaded.", "Check that the model's files are complete.", retryable=True),
+        _entry("DEP_GPU_NOT_AVAILABLE", "No GPU can be used.", "Train on the CPU with --backend cpu."),
         _entry("DEP_PACKAGE_MISSING", "A package that this needs is not installed.", "Install the package named.", exit_code=1),
         _entry("HUB_UNREACHABLE", "The Hub cannot be reached.", "Check the connection, or give a local directory.", exit_code=69, retryable=True),
         _entry("HUB_RESPONSE_UNKNOWN", "The Hub answered with an error.", "Try again later.", retryable=True),

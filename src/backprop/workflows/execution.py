@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,18 +80,18 @@ def execute(
     from_step = checkpoint.manifest.step if checkpoint else 0
     evaluations = _evaluations(run, extended=extended)
     run.tell(Started(run.record.run_id, run.plan.length.steps.value, from_step))
+    done, seconds, begun = from_step, 0.0, time.perf_counter()
     try:
-        done, seconds = from_step, 0.0
         if not _is_over(run.plan, from_step, evaluations):
             result = _train(run, rows=rows, checkpoint=checkpoint, evaluations=evaluations)
             done, seconds = result.last_step, result.seconds
             if result.interrupted:
-                return _interrupted(command, run, done, warnings)
+                return _interrupted(command, run, done, seconds, warnings)
         return ok(command, _report(run, _finish(run, steps_done=done, seconds=seconds)), warnings=warnings)
     except BackpropError as error:
-        return _failed(command, run, error, warnings)
+        return _failed(command, run, error, time.perf_counter() - begun, warnings)
     except KeyboardInterrupt:
-        return _interrupted(command, run, _steps_saved(run), warnings)
+        return _interrupted(command, run, _steps_saved(run), time.perf_counter() - begun, warnings)
 
 
 def _is_over(plan: TrainPlan, step: int, evaluations: EvaluationState) -> bool:
@@ -181,7 +182,7 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
     return record
 
 
-def _interrupted(command: str, run: Run, step: int, warnings: tuple[Problem, ...]) -> Outcome:
+def _interrupted(command: str, run: Run, step: int, seconds: float, warnings: tuple[Problem, ...]) -> Outcome:
     run.tell(Interrupted(step))
     problem = Problem(
         "RUNTIME_TRAINING_ABORTED",
@@ -189,28 +190,29 @@ def _interrupted(command: str, run: Run, step: int, warnings: tuple[Problem, ...
         where=str(run.directory),
         hint=f"Continue with `{resume_command(run)}`.",
     )
-    record = _record_failure(run, problem, step)
+    record = _record_failure(run, problem, step, seconds)
     return Outcome(command, Status.INTERRUPTED, _report(run, record), (problem, *warnings))
 
 
-def _failed(command: str, run: Run, error: BackpropError, warnings: tuple[Problem, ...]) -> Outcome:
+def _failed(command: str, run: Run, error: BackpropError, seconds: float, warnings: tuple[Problem, ...]) -> Outcome:
     _LOG.debug("The run ended with an error.", exc_info=error)
     first = error.problems[0]
     step = _steps_saved(run)
     run.tell(Failed(step, first.code, first.message))
-    record = _record_failure(run, first, step)
+    record = _record_failure(run, first, step, seconds)
     resumable = attrs.evolve(first, hint=f"{hint_for(first)} Then continue with `{resume_command(run)}`.")
     shown = (resumable if CATALOGUE[first.code].retryable else first, *error.problems[1:])
     return Outcome(command, Status.FAILED, _report(run, record), (*shown, *warnings))
 
 
-def _record_failure(run: Run, problem: Problem, step: int) -> RunRecord:
+def _record_failure(run: Run, problem: Problem, step: int, seconds: float) -> RunRecord:
     losses = losses_of(run.store.events(run.record.run_id))
     return run.change(
         run_status=RunStatus.FAILED,
         ended_at=utc_text(datetime.now(UTC)),
         steps_done=step,
         last_loss=losses[-1][1] if losses else None,
+        train_seconds=(run.record.train_seconds or 0.0) + seconds,
         problem=RunProblem(problem.code, redact(problem.message)),
     )
 

@@ -21,12 +21,13 @@ from backprop.plan.redaction import redact_value
 from backprop.plan.settings.commands import COMMANDS, Tier
 from backprop.plan.settings.log import LogFormat, LogLevel
 from backprop.plan.settings.verbs.info import InfoSettings
+from backprop.plan.training.packages import GENERATE_PACKAGES, TRAIN_PACKAGES
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
 
 FEATURES: dict[str, tuple[str, ...]] = {
-    "train": ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors"),
-    "generate": ("torch", "transformers", "peft", "safetensors"),
+    "train": TRAIN_PACKAGES,
+    "generate": GENERATE_PACKAGES,
     "qlora": ("torch", "bitsandbytes"),
     "parquet": ("pyarrow",),
     "zstd": ("zstandard",),

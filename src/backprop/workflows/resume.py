@@ -13,6 +13,7 @@ from backprop.plan.decision import Problem, Refused
 from backprop.plan.events import Planned
 from backprop.plan.facts.absent import Absent
 from backprop.plan.runs.record import RunRecord
+from backprop.plan.runs.report import DryRunReport
 from backprop.plan.runs.resume import ResumePlan, plan_resume
 from backprop.plan.runs.settings import settings_of
 from backprop.plan.settings.resolve import Origins
@@ -20,8 +21,8 @@ from backprop.plan.settings.verbs.resume import ResumeSettings
 from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import data_fingerprint, fingerprint, model_fingerprint
-from backprop.plan.training.plan import extend_plan
-from backprop.plan.wire.outcome import Outcome, refused
+from backprop.plan.training.plan import TrainPlan, extend_plan
+from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.execution import Run, execute
 from backprop.workflows.observation import observed
 from backprop.workflows.request import Request
@@ -32,9 +33,12 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
     settings = request.settings
     store = HistoryStore(Path(settings.output.output_dir).absolute())
     record = store.find(settings.run_id, unknown_code="INPUT_RESUME_NOT_FOUND")
+    asked = settings_of(record)
+    if isinstance(asked, Refused):
+        return refused(command, (*asked.problems, *request.warnings))
     with (
         store.run_lock(record.run_id) as run_dir,
-        observed(settings_of(record), origins=Origins(), keep_rows=True, emit=request.emit) as seen,
+        observed(asked, origins=Origins(), keep_rows=not settings.dry_run, emit=request.emit) as seen,
     ):
         absent = _absent(seen.facts)
         if absent:
@@ -44,7 +48,11 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
         warnings = (*search.warnings, *request.warnings)
         if isinstance(decided, Refused):
             return refused(command, (*decided.problems, *warnings))
-        continued = _continue(store, record, decided)
+        plan = _plan_of(record, decided)
+        if settings.dry_run:
+            report = DryRunReport(plan, fingerprint(plan))
+            return ok(command, report, warnings=(*warnings, *decided.warnings))
+        continued = _continue(store, record, decided, plan)
         set_aside_beyond(run_dir, decided.from_step)
         request.emit(Planned(continued.plan))
         assert seen.rows is not None, "the tokenizer was there"
@@ -75,13 +83,18 @@ def _decide(
         run_dir=str(run_dir),
         model_fingerprint=model_fingerprint(facts.model, facts.tokenizer),
         data_fingerprint=data_fingerprint(facts.data),
+        hardware=facts.hardware,
+        software=facts.software,
         steps=steps,
     )
 
 
-def _continue(store: HistoryStore, record: RunRecord, decided: ResumePlan) -> RunRecord:
+def _plan_of(record: RunRecord, decided: ResumePlan) -> TrainPlan:
+    return extend_plan(record.plan, steps=decided.num_steps) if decided.extends(record.num_steps) else record.plan
+
+
+def _continue(store: HistoryStore, record: RunRecord, decided: ResumePlan, plan: TrainPlan) -> RunRecord:
     """The record says that the run goes on, in this process; what was measured beyond the checkpoint is dropped."""
-    plan = extend_plan(record.plan, steps=decided.num_steps) if decided.extends(record.num_steps) else record.plan
     store.truncate_events(record.run_id, decided.from_step)
     return store.update(
         record.run_id,

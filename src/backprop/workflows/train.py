@@ -6,6 +6,8 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
+
 from backprop.effects.probe.dataset import mask_examples
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.store.liveness import this_worker
@@ -13,12 +15,12 @@ from backprop.plan.data.mask import MaskExample
 from backprop.plan.decision import Refused
 from backprop.plan.events import Planned
 from backprop.plan.facts.absent import Absent
+from backprop.plan.runs.continuation import continuation
 from backprop.plan.runs.record import Fingerprints, RunRecord, settings_as_given, summarize_facts
 from backprop.plan.runs.report import DryRunReport
 from backprop.plan.runs.row import RunKind
 from backprop.plan.runs.run_id import make_run_id, utc_text
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.verbs.resume import ResumeSettings
 from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
@@ -37,8 +39,9 @@ def run(request: Request[TrainSettings]) -> Outcome:
     """Plan a run and carry it out; with ``--dry-run`` stop at the plan, with ``--resume`` go on with an earlier run."""
     settings = request.settings
     if settings.resume is not None:
-        earlier = ResumeSettings(output=settings.training, run_id=settings.resume, json=settings.json)
-        return resume.run(Request(earlier, request.origins, request.warnings, request.emit), command=COMMAND)
+        earlier, ignored = continuation(settings, request.origins)
+        again = Request(earlier, request.origins, (*request.warnings, *ignored), request.emit, request.log)
+        return resume.run(again, command=COMMAND)
     with observed(settings, origins=request.origins, keep_rows=not settings.dry_run, emit=request.emit) as seen:
         plan = plan_train(settings, seen.facts, origins=request.origins)
         if isinstance(plan, Refused):
@@ -87,5 +90,18 @@ def _record(settings: TrainSettings, origins: Origins, facts: TrainFacts, plan: 
             model=model_fingerprint(plan.model, plan.tokenizer),
             data=data_fingerprint(plan.data),
         ),
-        settings=settings_as_given(settings, origins),
+        settings=settings_as_given(_located(settings), origins),
     )
+
+
+def _located(settings: TrainSettings) -> TrainSettings:
+    """Files by their absolute paths: the run may be continued from another directory."""
+    data = settings.data
+    return attrs.evolve(
+        settings,
+        data=attrs.evolve(data, chat_template=_absolute(data.chat_template), eval_split=_absolute(data.eval_split)),
+    )
+
+
+def _absolute(name: str | None) -> str | None:
+    return str(Path(name).absolute()) if name and Path(name).is_file() else name

@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from backprop.plan.decision import Problem, Refused, Severity
+from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.resume import ResumePlan, plan_resume
 from backprop.plan.settings.verbs.runs import RunStatus
-from tests.plan.runs.examples import a_record
+from tests.plan.runs.examples import FACTS, a_record
+from tests.plan.training.worlds import card, planned, settings, world
 
 FAILED = a_record(run_status=RunStatus.FAILED, num_steps=100)
 COMPLETED = a_record(run_status=RunStatus.COMPLETED, num_steps=100)
@@ -19,7 +21,13 @@ def checkpoint(step: int) -> CheckpointManifest:
 
 
 def resume(record: Any, found: CheckpointManifest | None, **changes: Any) -> ResumePlan | Refused:
-    now = {"run_dir": "out/runs/x", "model_fingerprint": "m" * 16, "data_fingerprint": "d" * 64}
+    now = {
+        "run_dir": "out/runs/x",
+        "model_fingerprint": "m" * 16,
+        "data_fingerprint": "d" * 64,
+        "hardware": FACTS.hardware,
+        "software": FACTS.software,
+    }
     return plan_resume(record, found, **(now | changes))
 
 
@@ -85,3 +93,16 @@ def test_changed_inputs_are_refused_each_by_name() -> None:
     assert isinstance(answer, Refused)
     assert [p.code for p in answer.problems] == ["STATE_INPUTS_CHANGED"] * 2
     assert [p.where for p in answer.problems] == [FAILED.model, FAILED.data]
+
+
+def test_a_run_of_a_card_is_not_resumed_where_there_is_none() -> None:
+    stopped = a_record(run_status=RunStatus.FAILED, plan=planned(settings(), world(hardware=card(24))))
+    assert refusal(resume(stopped, checkpoint(5))).code == "DEP_GPU_NOT_AVAILABLE"
+    assert isinstance(resume(stopped, checkpoint(5), hardware=card(24), software=world().software), ResumePlan)
+
+
+def test_what_executing_takes_must_be_installed() -> None:
+    bare = SoftwareFacts(python="3.11", packages=())
+    refused = refusal(resume(FAILED, checkpoint(40), software=bare))
+    assert refused.code == "DEP_PACKAGE_MISSING"
+    assert "torch" in refused.hint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import pytest
 
@@ -11,15 +13,18 @@ from backprop.plan.facts.dataset import Share
 from backprop.plan.settings.lora import LoraPreset
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Backend, Optimizer, Scheduler
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
 from backprop.plan.training.batch import nominal_tier
+from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.facts import plan_sequence_length
-from backprop.plan.training.plan import plan_train
+from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.precision import NumberFormat
 from backprop.plan.training.rail import Rail
 from tests.plan.training.worlds import (
     CPU_MACHINE,
     GIB,
+    INSTALLED,
     card,
     dataset,
     from_flags,
@@ -90,7 +95,7 @@ def test_four_bit_is_the_default_on_cuda_only() -> None:
 
 
 def test_four_bit_without_its_package_is_refused_when_asked_and_left_out_when_not() -> None:
-    bare = world(hardware=card(16), packages=())
+    bare = world(hardware=card(16), packages=INSTALLED)
     assert not planned(settings(), bare).precision.load_in_4bit.value
     assert [p.code for p in refused(settings(model={"load_in_4bit": True}), bare)] == ["DEP_PACKAGE_MISSING"]
 
@@ -262,3 +267,33 @@ def test_dropout_reaches_the_adapter() -> None:
 
 def test_free_memory_does_not_change_the_tier() -> None:
     assert nominal_tier(int(22.6 * GIB)) == 4
+
+
+def test_packages_that_are_missing_stop_a_run_before_anything_is_read_but_not_a_dry_run() -> None:
+    facts = world(packages=(("torch", "2.13"),))
+    refused = plan_train(TrainSettings(), facts, origins=Origins())
+    assert isinstance(refused, Refused)
+    assert [p.code for p in refused.problems] == ["DEP_PACKAGE_MISSING"]
+    assert "trl" in refused.problems[0].message
+    assert isinstance(plan_train(attrs.evolve(TrainSettings(), dry_run=True), facts, origins=Origins()), TrainPlan)
+
+
+def test_held_out_rows_without_a_target_are_refused() -> None:
+    nothing = dataset(tokens(supervised_tokens=0), name="/data/heldout.jsonl")
+    refused = plan_train(TrainSettings(), world(heldout=nothing), origins=Origins())
+    assert isinstance(refused, Refused)
+    assert "heldout.jsonl" in refused.problems[0].message
+
+
+def test_data_that_is_absent_does_not_hide_a_misspelt_layer() -> None:
+    absent = Absent(Problem("INPUT_DATASET_NOT_FOUND", "gone"))
+    asked = settings(lora={"target_modules": ("q_prj", "v_prj")})
+    refused = plan_train(asked, attrs.evolve(world(), data=absent), origins=Origins())
+    assert isinstance(refused, Refused)
+    assert [p.code for p in refused.problems] == ["INPUT_DATASET_NOT_FOUND", "CONFIG_INVALID_SETTING"]
+    assert refused.problems[1].hint == "Did you mean q_proj,v_proj?"
+
+
+def test_a_held_out_loss_that_is_no_number_is_never_the_best() -> None:
+    state = EvaluationState.after([(1, math.nan), (2, 3.0), (3, math.inf)])
+    assert (state.best_step, state.since_best) == (2, 1)

@@ -14,10 +14,13 @@ from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.settings.resolve import Origin, Origins, Source
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
+from backprop.plan.training.packages import TRAIN_PACKAGES
 from backprop.plan.training.plan import TrainPlan, plan_train
 
 GIB = 2**30
 NOTHING = Share(0)
+INSTALLED = tuple((name, "1.0") for name in TRAIN_PACKAGES)
+"""What executing a plan takes."""
 
 CPU_MACHINE = HardwareFacts(
     system="Linux",
@@ -93,7 +96,7 @@ def world(
     hardware: HardwareFacts = CPU_MACHINE,
     data: DatasetFacts | None = None,
     heldout: DatasetFacts | None = None,
-    packages: tuple[tuple[str, str], ...] = (("bitsandbytes", "0.50"),),
+    packages: tuple[tuple[str, str], ...] = (("bitsandbytes", "0.50"), *INSTALLED),
 ) -> TrainFacts:
     """Facts of a world in which training is possible."""
     return TrainFacts(

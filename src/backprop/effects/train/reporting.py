@@ -65,7 +65,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             epoch=step * self._plan.batch.effective / self._plan.length.sequences,
             loss=sum(self._window) / len(self._window),
             learning_rate=float(logs["learning_rate"]),
-            grad_norm=None if norm is None else float(norm),
+            # A step that loss scaling left out has an infinite norm.
+            grad_norm=float(norm) if norm is not None and math.isfinite(float(norm)) else None,
             tokens_per_second=rate,
             eta_seconds=eta,
         )
@@ -88,6 +89,8 @@ class Evaluator(TrainerCallback):  # type: ignore[misc]
             return
         assert self.measure is not None
         loss, num_tokens = self.measure()
+        if not math.isfinite(loss):
+            raise BackpropError(Problem("RUNTIME_TRAINING_DIVERGED", f"The held-out loss of step {step} is {loss}."))
         self.state = observe(self.state, step=step, loss=loss)
         is_best = self.state.best_step == step
         self._emit(Evaluated(step=step, loss=loss, num_tokens=num_tokens, is_best=is_best))

@@ -15,6 +15,7 @@ from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Backend, TrainingSettings
 from backprop.plan.settings.verbs.generate import GenerateSettings
+from backprop.plan.training.packages import GENERATE_PACKAGES, check_packages
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
 from backprop.plan.training.rail import Rail, plan_rail
 
@@ -77,8 +78,8 @@ def plan_generation(
     hardware: HardwareFacts,
     software: SoftwareFacts,
 ) -> GenerationPlan | Refused:
-    """The prompt and the completion must fit the model's context together; 0 is the temperature of the likeliest."""
-    problems = _check_length(settings, model, prompt)
+    """The prompt and the completion must fit the model's context together; temperature 0 is greedy decoding."""
+    problems = (*_check_length(settings, model, prompt), *check_packages(software, GENERATE_PACKAGES))
     rail = plan_rail(Backend.AUTO, hardware, origins=Origins())
     assert isinstance(rail, Decision), "the rail that is not forced always exists"
     precision = _precision(rail.value, model, hardware, software)
@@ -133,15 +134,19 @@ def _precision(
     """Full weights when they fit, since they answer faster and closer to what is exported; else 4 bits on CUDA."""
     half_bytes = 2 * model.num_parameters
     crowded = hardware.gpu is not None and half_bytes > USABLE_VRAM * hardware.gpu.vram_free_bytes
-    in_4bit = rail is Rail.CUDA and crowded and software.has("bitsandbytes") and not model.is_quantized
+    if rail is Rail.CUDA and crowded and software.has("bitsandbytes") and not model.is_quantized:
+        in_4bit = Decision(True, "too large for 16 bits", "The weights in 16 bits would fill the card.")
+    else:
+        in_4bit = Decision(False, "full weights", "They answer faster, and as what is exported will.")
     return plan_precision(
-        ModelSettings(load_in_4bit=in_4bit),
+        ModelSettings(),
         TrainingSettings(),
         rail=rail,
         model=model,
         hardware=hardware,
         software=software,
         origins=Origins(),
+        in_4bit=in_4bit,
     )
 
 

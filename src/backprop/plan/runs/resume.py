@@ -7,9 +7,13 @@ from collections.abc import Iterator
 import attrs
 
 from backprop.plan.decision import Problem, Refused, warning
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.record import RunRecord
 from backprop.plan.settings.verbs.runs import RunStatus
+from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
+from backprop.plan.training.rail import NO_CARD, Rail
 
 
 @attrs.frozen
@@ -39,12 +43,15 @@ def plan_resume(
     run_dir: str,
     model_fingerprint: str,
     data_fingerprint: str,
+    hardware: HardwareFacts,
+    software: SoftwareFacts,
     steps: int | None = None,
 ) -> ResumePlan | Refused:
     """Continue ``record`` from its last good checkpoint, up to ``steps`` in all when that is given.
 
     ``record.run_status`` is as seen, not as last written: a run whose process has died is failed. ``run_dir`` is
-    where checkpoints were looked for. The fingerprints are those of the model and the data as they are now.
+    where checkpoints were looked for. The fingerprints are those of the model and the data as they are now, hardware
+    and software are those of this machine.
     """
     if record.run_status is RunStatus.RUNNING:
         return Refused((active(record),))
@@ -57,6 +64,7 @@ def plan_resume(
     problems = (
         *_check_steps(record, from_step, steps),
         *_check_inputs(record, model=model_fingerprint, data=data_fingerprint),
+        *_check_machine(record, hardware, software),
     )
     if problems:
         return Refused(problems)
@@ -129,3 +137,16 @@ def _check_inputs(record: RunRecord, *, model: str, data: str) -> Iterator[Probl
                 where=name,
                 hint=f"Restore the {what} as it was, or start a new run.",
             )
+
+
+def _check_machine(record: RunRecord, hardware: HardwareFacts, software: SoftwareFacts) -> Iterator[Problem]:
+    """A run goes on where it can be computed as it was planned."""
+    if record.plan.rail.value is Rail.CUDA and hardware.gpu is None:
+        yield Problem(
+            "DEP_GPU_NOT_AVAILABLE",
+            f"Run {record.run_id} was planned for an NVIDIA card. {hardware.gpus_absent or NO_CARD}",
+            where=record.run_id,
+            hint="Resume it on a machine with a card, or start a new run here.",
+        )
+    needed = (*TRAIN_PACKAGES, *(("bitsandbytes",) if record.plan.precision.load_in_4bit.value else ()))
+    yield from check_packages(software, needed)

@@ -88,13 +88,14 @@ def _targets(
         return Decision(names or present, preset_name, preset.why)
     unknown = [name for name in asked if name not in (*present, ALL_LINEAR)]
     if unknown:
-        close = nearest(unknown[0], present)
+        close = [found for name in unknown if (found := nearest(name, present))]
+        listed = ", ".join(f'"{name}"' for name in unknown)
         origin = origins.of("lora.target_modules")
         return Problem(
             "CONFIG_INVALID_SETTING",
-            f'"{unknown[0]}" is not a layer of {model.name}; it has {", ".join(present)}.',
+            f"{listed}: not among the layers of {model.name}, which are {', '.join(present)}.",
             where=origin.name if origin else "--target-modules",
-            hint=f"Did you mean {close}?" if close else "Name some of these, or all-linear.",
+            hint=f"Did you mean {','.join(close)}?" if close else "Name some of these, or all-linear.",
         )
     names = present if ALL_LINEAR in asked else tuple(n for n in present if n in asked)
     return given(origins, "lora.target_modules", names)

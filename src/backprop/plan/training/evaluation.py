@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import attrs
@@ -40,8 +41,8 @@ class EvaluationState:
 
 
 def observe(state: EvaluationState, *, step: int, loss: float) -> EvaluationState:
-    """The state after one more evaluation; only a strictly lower loss is better."""
-    if state.best_loss is None or loss < state.best_loss:
+    """The state after one more evaluation; only a strictly lower loss is better, and none that is no number."""
+    if math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss):
         return EvaluationState(best_loss=loss, best_step=step)
     return attrs.evolve(state, since_best=state.since_best + 1)
 

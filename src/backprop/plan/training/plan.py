@@ -19,6 +19,7 @@ from backprop.plan.training.facts import TrainFacts, plan_sequence_length
 from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
 from backprop.plan.training.optimizer import plan_optimizer
+from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
 from backprop.plan.training.rail import Rail, plan_rail
 from backprop.plan.training.targets import check_targets
@@ -73,9 +74,11 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     )
     absent = [fact.problem for fact in (model, data) if isinstance(fact, Absent)]
     tokenizer, tokenizer_problems = _tokenizer(settings, facts)
+    missing = () if settings.dry_run else check_packages(software, TRAIN_PACKAGES)
     if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
-        stopped = [p for p in (rail, optimizer) if isinstance(p, Problem)]
-        return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *stopped))))
+        shape = () if isinstance(model, Absent) else (plan_adapter(settings.lora, model, origins=origins),)
+        stopped = [p for p in (rail, optimizer, *shape) if isinstance(p, Problem)]
+        return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
 
     precision = plan_precision(
         settings.model,
@@ -94,9 +97,15 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
     problems = (
         *tokenizer_problems,
+        *missing,
         *(p for p in (optimizer, precision, adapter) if isinstance(p, Problem)),
         *_broken_rows(data),
-        *check_targets(data.train, settings.data, sequence_length=batch.sequence_length.value),
+        *(
+            problem
+            for part in (data.train, data.heldout)
+            if part is not None
+            for problem in check_targets(part, settings.data, sequence_length=batch.sequence_length.value)
+        ),
         *check_learning_rate(rate, steps=steps, origins=origins),
         *check_evaluation(settings.training, evaluation),
     )

@@ -49,8 +49,12 @@ def plan_precision(
     hardware: HardwareFacts,
     software: SoftwareFacts,
     origins: Origins,
+    in_4bit: Decision[bool] | None = None,
 ) -> PrecisionPlan | Problem:
-    """4-bit by default only on CUDA; bfloat16 where the hardware multiplies it natively."""
+    """4-bit by default only on CUDA; bfloat16 where the hardware multiplies it natively.
+
+    ``in_4bit`` stands in for the rule of training when the caller has one of its own.
+    """
     if training.bf16 and training.fp16:
         return Problem(
             "CONFIG_INVALID_SETTING", "--bf16 and --fp16 cannot both be on.", where="--bf16, --fp16", hint="Keep one."
@@ -63,8 +67,8 @@ def plan_precision(
             where=compute.rule.removeprefix("set by "),
             hint="Use bfloat16 or float32.",
         )
-    in_4bit = _in_4bit(model_settings, rail, model, software, origins)
-    return in_4bit if isinstance(in_4bit, Problem) else PrecisionPlan(load_in_4bit=in_4bit, compute=compute)
+    decided = in_4bit or _in_4bit(model_settings, rail, model, software, origins)
+    return decided if isinstance(decided, Problem) else PrecisionPlan(load_in_4bit=decided, compute=compute)
 
 
 def _compute(

@@ -8,6 +8,9 @@ from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Backend
+from backprop.plan.training.chosen import given
+
+NO_CARD = "No NVIDIA card was found."
 
 
 class Rail(enum.Enum):
@@ -24,12 +27,12 @@ def plan_rail(asked: Backend, hardware: HardwareFacts, *, origins: Origins) -> D
     if asked is Backend.CUDA and gpu is None:
         return Problem(
             "CONFIG_INVALID_SETTING",
-            f"--backend cuda cannot run here: {hardware.gpus_absent or 'there is no NVIDIA card'}.",
+            f"--backend cuda cannot run here. {hardware.gpus_absent or NO_CARD}",
             where=origin.name if origin else "--backend",
             hint="Use --backend auto, or --backend cpu.",
         )
     if asked is Backend.CPU:
-        return Decision(Rail.CPU, "set by " + (origin.name if origin else "--backend"), "You asked for it.")
+        return given(origins, "training.backend", Rail.CPU)
     if gpu is not None:
         return Decision(Rail.CUDA, "an NVIDIA card is present", f"{gpu.name} answers through its driver.")
-    return Decision(Rail.CPU, "no NVIDIA card", f"{hardware.gpus_absent or 'No card was found'}.".replace("..", "."))
+    return Decision(Rail.CPU, "no NVIDIA card", hardware.gpus_absent or NO_CARD)

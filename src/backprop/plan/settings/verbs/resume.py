@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.settings.kinds import Whole
+from backprop.plan.settings.kinds import Switch, Whole
 from backprop.plan.settings.option import opt, part
 from backprop.plan.settings.training import OutputSettings
 from backprop.plan.settings.verbs.shared import json_flag, run_id_argument
@@ -22,4 +22,5 @@ class ResumeSettings:
         unset="as planned",
         help="Train until this step in all; extends a finished run.",
     )
-    json: bool = json_flag("the result")
+    dry_run: bool = opt(Switch(), "--dry-run", default=False, help="Print the plan of what is left, and stop.")
+    json: bool = json_flag("the plan and the result")
