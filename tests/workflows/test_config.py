@@ -134,6 +134,30 @@ def test_set_and_reset_together_are_refused(user_file: Path) -> None:
     assert user_file.exists()
 
 
+@pytest.mark.parametrize("asked", [{}, {"show": True}, {"show": False}])
+def test_the_settings_are_shown_when_asked_for_and_when_nothing_else_is(asked: dict[str, Any]) -> None:
+    assert config(**asked).report.settings
+    assert not config(set="lora.r=8", show=False).report.settings
+
+
+@pytest.mark.parametrize(("asked", "value"), [({"set": "lora.r=8"}, 8), ({"reset": True}, None)])
+def test_a_change_and_the_settings_after_it_are_shown_together(asked: dict[str, Any], value: int | None) -> None:
+    config(set="lora.r=4")
+    report = config(show=True, **asked).report
+    assert next(s.value for s in report.settings if s.key == "lora.r") == value
+    text = show(report, Style(width=200))
+    assert text.startswith(report.changed)
+    assert "\nlora.r " in text
+
+
+def test_a_change_is_told_when_the_settings_cannot_be_shown(user_file: Path) -> None:
+    Path("backprop.toml").write_text("[training\n")
+    outcome = config(set="lora.r=8", show=True)
+    assert (outcome.status, outcome.exit_code) == (Status.FAILED, 1)
+    assert show(outcome.report, Style()) == f"lora.r = 8 in {user_file}"
+    assert tomllib.loads(user_file.read_text()) == {"lora": {"r": 8}}
+
+
 def test_each_source_is_shown_where_it_wins(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(user_file, "[training]\nseed = 5\nmax_steps = 5\nsave_steps = 5\n[lora]\nr = 5\n")
     Path("backprop.toml").write_text("[training]\nmax_steps = 4\nsave_steps = 4\n[lora]\nr = 4\n")

@@ -17,7 +17,7 @@ from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.option import BoundOption, options_of, value_at
 from backprop.plan.settings.resolve import Resolved, Source, resolve
 from backprop.plan.settings.verbs.config import ConfigSettings, EverySetting
-from backprop.plan.wire.outcome import Outcome, ok, refused
+from backprop.plan.wire.outcome import Outcome, Status, ok, refused
 from backprop.plan.wire.plain import plain_data
 from backprop.workflows.request import Request
 
@@ -45,20 +45,28 @@ class ConfigReport:
 
 
 def run(request: Request[ConfigSettings]) -> Outcome:
-    """Reset, write or show; what is written is checked as if it stood on the command line."""
+    """Reset, write and show; what is written is checked as if it stood on the command line.
+
+    Shown are the settings as they are after the change, and without being asked for when nothing else is.
+    """
     settings, user_file = request.settings, user_config_file()
     if settings.reset and settings.set is not None:
         return refused(COMMAND, (_invalid("--set and --reset cannot both be asked for.", hint="Reset first."),))
+    changed: str | Problem = ""
     if settings.reset:
-        kept = remove_user_config(user_file)
-        done = f"Your settings were put aside as {kept}." if kept else f"There is nothing to reset: no {user_file}."
-        return ok(COMMAND, ConfigReport(str(user_file), done), warnings=request.warnings)
-    if settings.set is not None:
+        changed = _reset(user_file)
+    elif settings.set is not None:
         changed = _write(settings.set, user_file)
-        if isinstance(changed, Problem):
-            return refused(COMMAND, (changed, *request.warnings))
+    if isinstance(changed, Problem):
+        return refused(COMMAND, (changed, *request.warnings))
+    if changed and not settings.show:
         return ok(COMMAND, ConfigReport(str(user_file), changed), warnings=request.warnings)
-    return _show(settings, user_file, request.warnings)
+    return _show(settings, user_file, changed, request.warnings)
+
+
+def _reset(user_file: Path) -> str:
+    kept = remove_user_config(user_file)
+    return f"Your settings were put aside as {kept}." if kept else f"There is nothing to reset: no {user_file}."
 
 
 def _write(text: str, user_file: Path) -> str | Problem:
@@ -106,15 +114,18 @@ def _by_variable(name: str, known: Sequence[BoundOption]) -> BoundOption | None:
     return next((b for b in known if b.env in (upper, f"BACKPROPAGATE_{upper}")), None)
 
 
-def _show(settings: ConfigSettings, user_file: Path, warnings: tuple[Problem, ...]) -> Outcome:
+def _show(settings: ConfigSettings, user_file: Path, changed: str, warnings: tuple[Problem, ...]) -> Outcome:
     seen = observe_configuration(environ=os.environ, directory=Path.cwd(), config=settings.config, user_file=user_file)
     resolved = resolve(EverySetting, seen.layers)
     if seen.errors or isinstance(resolved, Refused):
         more = resolved.problems if isinstance(resolved, Refused) else ()
         told = {p.message for p in seen.errors}
-        return refused(COMMAND, (*seen.errors, *more, *(w for w in warnings if w.message not in told)))
+        problems = (*seen.errors, *more, *(w for w in warnings if w.message not in told))
+        if changed:
+            return Outcome(COMMAND, Status.FAILED, ConfigReport(str(user_file), changed), problems)
+        return refused(COMMAND, problems)
     shown = tuple(_shown(bound, resolved) for bound in options_of(EverySetting))
-    return ok(COMMAND, ConfigReport(str(user_file), settings=shown), warnings=warnings)
+    return ok(COMMAND, ConfigReport(str(user_file), changed, shown), warnings=warnings)
 
 
 def _shown(bound: BoundOption, resolved: Resolved[EverySetting]) -> ShownSetting:

@@ -8,11 +8,12 @@ from backprop.workflows.config import ConfigReport, ShownSetting
 
 
 def show(report: ConfigReport, style: Style) -> str:
-    """The sentence of what was changed, or the table of settings."""
-    if report.changed:
+    """The sentence of what was changed, and the table of settings when it was asked for."""
+    if not report.settings:
         return report.changed
     rows = [(style.cyan(s.key), _value(s, style), _origin(s, style)) for s in report.settings]
-    return f"{style.table(rows, header=('setting', 'value', 'from'))}\n\nYour file: {report.user_file}"
+    table = style.table(rows, header=("setting", "value", "from"))
+    return "\n\n".join(part for part in (report.changed, table, f"Your file: {report.user_file}") if part)
 
 
 def _value(setting: ShownSetting, style: Style) -> str:
