@@ -42,7 +42,7 @@ def test_an_unknown_split_names_those_there_are() -> None:
 
 
 def test_a_repository_without_data_names_the_kinds_that_can_be_read() -> None:
-    with pytest.raises(BackpropError, match=r"no file is of a kind that can be read \(\.jsonl"):
+    with pytest.raises(BackpropError, match=r"no file has a type that can be read \(\.jsonl"):
         picked(["README.md", "rows.py", "dataset_infos.json", ".hidden.jsonl"])
 
 

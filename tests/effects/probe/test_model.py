@@ -103,7 +103,7 @@ def test_weights_that_were_cut_off_are_told(model: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\0" * 4, b"\xff" * 64, b"version https://git-lfs.github.com/spec/v1\n"])
 def test_what_is_no_weights_file_is_told(model: Path, content: bytes) -> None:
     (model / "model.safetensors").write_bytes(content)
-    assert "is no safetensors file, or was cut off" in problem_of(model).message
+    assert "is not a safetensors file, or was cut off" in problem_of(model).message
 
 
 def test_a_directory_without_config_is_no_model(model: Path) -> None:

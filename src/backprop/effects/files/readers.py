@@ -320,6 +320,6 @@ def _invalid(path: Path, what: str, *, hint: str = "") -> BackpropError:
 
 
 def _unsupported(path: Path) -> BackpropError:
-    message = f"{path} is of no kind that can be read."
+    message = f"{path} has a file type that cannot be read."
     hint = f"Use {', '.join(KINDS)}, each also compressed as {' or '.join(COMPRESSIONS)}."
     return BackpropError(Problem("INPUT_DATASET_FORMAT_UNSUPPORTED", message, where=str(path), hint=hint))

@@ -204,7 +204,7 @@ def _chooser(share: Share, source: RowSource, max_samples: int | None, seed: int
     threshold = heldout_threshold(hashes, share)
     if threshold is None:
         message = f"No row of {source.name} can be held out: it has no two rows that differ."
-        hint = "Give a file of held-out rows to --eval-split, or leave it away."
+        hint = "Give a file of held-out rows to --eval-split, or leave it out."
         raise BackpropError(Problem("INPUT_DATASET_INVALID", message, where="--eval-split", hint=hint))
     return lambda row: row.example is not None and content_hash(row.example, seed=seed) <= threshold
 

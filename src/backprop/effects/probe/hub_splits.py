@@ -88,7 +88,7 @@ def _of(splits: Splits, split: str) -> list[str]:
 
 def _those(names: Iterable[str]) -> str:
     there = ", ".join(sorted(names))
-    return f"it has {there}" if there else f"no file is of a kind that can be read ({', '.join(KINDS)})"
+    return f"it has {there}" if there else f"no file has a type that can be read ({', '.join(KINDS)})"
 
 
 def _not_found(message: str) -> BackpropError:

@@ -38,7 +38,7 @@ def observe_model(name: str) -> ModelFacts | Absent:
             return _absent("INPUT_MODEL_NOT_FOUND", f"There is no directory {path}.{_beside(path)}")
     except (OSError, RuntimeError) as error:
         # A name that the system cannot look up: too long, or with the home of somebody who does not exist.
-        return _absent("INPUT_MODEL_NOT_FOUND", f"{name[:200]} is no directory: {error.args[-1]}.")
+        return _absent("INPUT_MODEL_NOT_FOUND", f"{name[:200]} is not a directory: {error.args[-1]}.")
     return _from_hub(name)
 
 

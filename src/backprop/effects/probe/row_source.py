@@ -92,7 +92,7 @@ def _locate(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]
             return (path.resolve(),), str(path.resolve())
     except (OSError, RuntimeError) as error:
         # A name that the system cannot look up: too long, or with the home of somebody who does not exist.
-        message = f"{name[:200]} is no file: {error.args[-1]}."
+        message = f"{name[:200]} is not a file: {error.args[-1]}."
         raise BackpropError(Problem("INPUT_DATASET_NOT_FOUND", message, where=flag)) from error
     if kind_of(path) in KINDS or not _HUB_NAME.fullmatch(name):
         raise _not_found(path, flag)

@@ -128,13 +128,13 @@ def read_weights(directory: Path) -> StoredWeights | None:
 def read_header(path: Path) -> tuple[StoredTensor, ...]:
     """The tensors of one safetensors file: 8 bytes of length, JSON of that length, then the data.
 
-    Raises ``WeightsDamaged`` when the header is no header, or the file is shorter or longer than it says.
+    Raises ``WeightsDamaged`` when the header is not one, or the file is shorter or longer than it says.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(_MAX_HEADER_BYTES, size - 8):
-            raise WeightsDamaged(f"{path} is no safetensors file, or was cut off")
+            raise WeightsDamaged(f"{path} is not a safetensors file, or was cut off")
         raw = file.read(length)
     try:
         entries = {name: entry for name, entry in json.loads(raw).items() if name != "__metadata__"}

@@ -115,7 +115,7 @@ def _read_index(path: Path) -> dict[str, Entry]:
     check_version(data, INDEX_VERSION)
     runs = data.get("runs")
     if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
-        raise ValueError("runs is no list of objects")
+        raise ValueError("runs is not a list of objects")
     entries = (Entry(row_from(run), str(run.get("record_stamp", ""))) for run in runs)
     return {entry.row.run_id: entry for entry in entries}
 
