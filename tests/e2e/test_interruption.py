@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import FAST, Done, Running, backprop, leftovers, start
+from tests.tiny import CHATML
 
 LONG = (*FAST, "--steps", "400", "--save-steps", "150")
 SHORT = (*FAST, "--steps", "10", "--save-steps", "3", "--eval-split", "0.1", "--eval-every", "2")
@@ -136,3 +137,20 @@ def test_twenty_killed_runs_are_resumed_to_the_same_bits(
 ) -> None:
     moment = (part + random.random()) / 20
     check_kill(moment, tmp_path, model, data, uninterrupted)
+
+
+def test_a_run_is_continued_from_another_directory(tmp_path: Path, model: str, data: str) -> None:
+    (tmp_path / "mine.jinja").write_text(CHATML, encoding="utf-8")
+    (tmp_path / "held.jsonl").write_bytes(b"".join(Path(data).read_bytes().splitlines(keepends=True)[:4]))
+    files = ("--chat-template", "mine.jinja", "--eval-split", "held.jsonl")
+    first = backprop("train", "-m", model, "-d", data, *FAST, *files, "--steps", "2", "--json", cwd=tmp_path).data
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    output = ("-o", str(tmp_path / "output"), "--json")
+    more = ("train", "--resume", first["run_id"], "--steps", "4", "--lr", "1")
+    dry = backprop(*more, "--dry-run", *output, cwd=elsewhere)
+    assert dry.data["plan"]["length"]["steps"]["value"] == 4, dry.stdout
+    assert backprop("show-run", first["run_id"], *output, cwd=elsewhere).data["steps_done"] == 2
+    done = backprop(*more, *output, cwd=elsewhere).data
+    assert done["steps_done"] == 4
+    assert "--lr" in done["problems"][0]["message"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -61,7 +60,8 @@ def files_of_split(
 
 def read_card(path: Path) -> Mapping[str, Any]:
     """The metadata at the head of a data set's card; empty when there is none that can be read."""
-    yaml: Any = importlib.import_module("yaml")
+    import yaml  # type: ignore[import-untyped]
+
     try:
         return huggingface_hub.metadata_load(path) or {}
     except (OSError, ValueError, yaml.YAMLError):

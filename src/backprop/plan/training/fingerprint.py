@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from backprop.plan.facts.dataset import DataFacts
-from backprop.plan.facts.model import ModelFacts, TokenizerFacts
+from backprop.plan.facts.dataset import DataFacts, TokenFacts
+from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.converter import canonical_json, to_data
 
@@ -21,15 +21,33 @@ def fingerprint(plan: TrainPlan) -> str:
 
 
 def model_fingerprint(model: ModelFacts, tokenizer: TokenizerFacts | None) -> str:
-    """The model's name, wherever it stands: its shape, the size of its weights, its tokenizer and template."""
-    shape = attrs.evolve(model, name="", directory=None)
-    return _digest([to_data(shape), to_data(tokenizer)])
+    """The model's name, wherever it stands: its shape, its weights, its tokenizer and template.
+
+    A Hub model is its commit: whether its files were here already when it was looked at makes no difference.
+    """
+    shape = attrs.evolve(
+        model,
+        name="",
+        source=ModelSource.DIRECTORY,
+        directory=None,
+        files_absent=None,
+        weights_bytes=None if model.commit else model.weights_bytes,
+    )
+    text = attrs.evolve(tokenizer, chat_template_name="", chat_template_note="") if tokenizer else None
+    return _digest([to_data(shape), to_data(text)])
 
 
 def data_fingerprint(data: DataFacts) -> str:
     """The rows' name, wherever the files stand: the bytes of the files and what is held out of them."""
     parts = [part for part in (data.train, data.heldout) if part is not None]
-    return _digest([[part.fingerprint, part.rows, to_data(part.tokens)] for part in parts])
+    return _digest([[part.fingerprint, part.rows, _counts(part.tokens)] for part in parts])
+
+
+def _counts(tokens: TokenFacts | None) -> Any:
+    """The counts without their examples, which name files."""
+    if tokens is None:
+        return None
+    return {name: value["rows"] if isinstance(value, dict) else value for name, value in to_data(tokens).items()}
 
 
 def _digest(data: Any) -> str:
