@@ -32,9 +32,9 @@ class DataSettings:
         "--data",
         "-d",
         unset="required",
-        help="Data set: a .jsonl, .ndjson, .json, .csv, .tsv, .parquet or .txt file (also .gz, .zst), or a Hub data set "
-        "(owner/name, or owner/name:configuration). Rows have messages, conversations (or conversation), instruction and "
-        "output (or response), prompt and completion (or response), or text.",
+        help="Data set: a .jsonl, .ndjson, .json, .csv, .tsv, .parquet or .txt file (also .gz, .zst), or a Hub data "
+        "set (owner/name, or owner/name:configuration). Rows have messages, conversations (or conversation), instruction "
+        "and output (or response), prompt and completion (or response), or text.",
         metavar="FILE|NAME",
         file_like=True,
     )
