@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from backprop.plan.decision import Decision, Problem, Refused, Severity
     from backprop.plan.errors import CATALOGUE, BackpropError
-    from backprop.plan.events import Event
+    from backprop.plan.events import CheckpointSaved, Event, Progressed
+    from backprop.plan.facts.absent import Absent
     from backprop.plan.facts.dataset import DataFacts, DatasetFacts
     from backprop.plan.facts.hardware import HardwareFacts
     from backprop.plan.facts.model import ModelFacts, TokenizerFacts
     from backprop.plan.facts.software import SoftwareFacts
+    from backprop.plan.generation.facts import PromptFacts, TargetFacts
     from backprop.plan.generation.plan import GenerationPlan, plan_generation
+    from backprop.plan.runs.checkpoint import CheckpointManifest
+    from backprop.plan.runs.record import RunRecord
     from backprop.plan.runs.report import TrainReport
     from backprop.plan.runs.resume import ResumePlan, plan_resume
+    from backprop.plan.settings.data import DataSettings
+    from backprop.plan.settings.lora import LoraSettings
+    from backprop.plan.settings.model import ModelSettings
     from backprop.plan.settings.resolve import Origins
+    from backprop.plan.settings.training import TrainingSettings
     from backprop.plan.settings.verbs.generate import GenerateSettings
     from backprop.plan.settings.verbs.resume import ResumeSettings
     from backprop.plan.settings.verbs.train import TrainSettings
@@ -28,37 +36,50 @@ if TYPE_CHECKING:
     from backprop.plan.training.fingerprint import fingerprint
     from backprop.plan.training.plan import TrainPlan, extend_plan, plan_train
     from backprop.plan.wire.converter import from_data, to_data
+    from backprop.workflows.observation import observe
     from backprop.workflows.trainer import Trainer
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "CATALOGUE": "plan.errors",
+    "Absent": "plan.facts.absent",
     "BackpropError": "plan.errors",
+    "CheckpointManifest": "plan.runs.checkpoint",
+    "CheckpointSaved": "plan.events",
     "DataFacts": "plan.facts.dataset",
+    "DataSettings": "plan.settings.data",
     "DatasetFacts": "plan.facts.dataset",
     "Decision": "plan.decision",
     "Event": "plan.events",
     "GenerateSettings": "plan.settings.verbs.generate",
     "GenerationPlan": "plan.generation.plan",
     "HardwareFacts": "plan.facts.hardware",
+    "LoraSettings": "plan.settings.lora",
     "ModelFacts": "plan.facts.model",
+    "ModelSettings": "plan.settings.model",
     "Origins": "plan.settings.resolve",
     "Problem": "plan.decision",
+    "Progressed": "plan.events",
+    "PromptFacts": "plan.generation.facts",
     "Refused": "plan.decision",
     "ResumePlan": "plan.runs.resume",
     "ResumeSettings": "plan.settings.verbs.resume",
+    "RunRecord": "plan.runs.record",
     "Severity": "plan.decision",
     "SoftwareFacts": "plan.facts.software",
+    "TargetFacts": "plan.generation.facts",
     "TokenizerFacts": "plan.facts.model",
     "TrainFacts": "plan.training.facts",
     "TrainPlan": "plan.training.plan",
     "TrainReport": "plan.runs.report",
     "TrainSettings": "plan.settings.verbs.train",
     "Trainer": "workflows.trainer",
+    "TrainingSettings": "plan.settings.training",
     "extend_plan": "plan.training.plan",
     "fingerprint": "plan.training.fingerprint",
     "from_data": "plan.wire.converter",
+    "observe": "workflows.observation",
     "plan_generation": "plan.generation.plan",
     "plan_resume": "plan.runs.resume",
     "plan_train": "plan.training.plan",
@@ -67,32 +88,44 @@ _HOMES = {
 
 __all__ = [
     "CATALOGUE",
+    "Absent",
     "BackpropError",
+    "CheckpointManifest",
+    "CheckpointSaved",
     "DataFacts",
+    "DataSettings",
     "DatasetFacts",
     "Decision",
     "Event",
     "GenerateSettings",
     "GenerationPlan",
     "HardwareFacts",
+    "LoraSettings",
     "ModelFacts",
+    "ModelSettings",
     "Origins",
     "Problem",
+    "Progressed",
+    "PromptFacts",
     "Refused",
     "ResumePlan",
     "ResumeSettings",
+    "RunRecord",
     "Severity",
     "SoftwareFacts",
+    "TargetFacts",
     "TokenizerFacts",
     "TrainFacts",
     "TrainPlan",
     "TrainReport",
     "TrainSettings",
     "Trainer",
+    "TrainingSettings",
     "__version__",
     "extend_plan",
     "fingerprint",
     "from_data",
+    "observe",
     "plan_generation",
     "plan_resume",
     "plan_train",

@@ -8,10 +8,11 @@ import typing
 import backprop
 
 NAMES = """
-    BackpropError CATALOGUE DataFacts DatasetFacts Decision Event GenerateSettings GenerationPlan HardwareFacts
-    ModelFacts Origins Problem Refused ResumePlan ResumeSettings Severity SoftwareFacts TokenizerFacts TrainFacts
-    TrainPlan TrainReport TrainSettings Trainer __version__ extend_plan fingerprint from_data plan_generation
-    plan_resume plan_train to_data
+    Absent BackpropError CATALOGUE CheckpointManifest CheckpointSaved DataFacts DataSettings DatasetFacts
+    Decision Event GenerateSettings GenerationPlan HardwareFacts LoraSettings ModelFacts ModelSettings Origins
+    Problem Progressed PromptFacts Refused ResumePlan ResumeSettings RunRecord Severity SoftwareFacts
+    TargetFacts TokenizerFacts TrainFacts TrainPlan TrainReport TrainSettings Trainer TrainingSettings
+    __version__ extend_plan fingerprint from_data observe plan_generation plan_resume plan_train to_data
 """
 
 

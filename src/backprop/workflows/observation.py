@@ -19,7 +19,7 @@ from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
-from backprop.workflows.request import Emit
+from backprop.workflows.request import Emit, ignore
 
 
 @attrs.frozen
@@ -29,6 +29,12 @@ class Observation:
     facts: TrainFacts
     tokenizer: ChatTokenizer | Absent
     rows: RowSinks | None
+
+
+def observe(settings: TrainSettings) -> TrainFacts:
+    """All that :func:`backprop.plan_train` wants to know of the world, for these settings; loads no torch."""
+    with observed(settings, origins=Origins(), keep_rows=False, emit=ignore) as seen:
+        return seen.facts
 
 
 @contextmanager
