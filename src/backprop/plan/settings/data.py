@@ -33,8 +33,8 @@ class DataSettings:
         "-d",
         unset="required",
         help="Data set: a .jsonl, .ndjson, .json, .csv, .tsv, .parquet or .txt file (also .gz, .zst), or a Hub data "
-        "set (owner/name, or owner/name:configuration). Rows have messages, conversations (or conversation), instruction "
-        "and output (or response), prompt and completion (or response), or text.",
+        "set (owner/name, or owner/name:configuration). Rows have messages, conversations (or conversation), "
+        "instruction and output (or response), prompt and completion (or response), or text.",
         metavar="FILE|NAME",
         file_like=True,
     )
