@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -19,6 +18,7 @@ from backprop.cli.late import view_of, workflow_of
 from backprop.cli.style import Style
 from backprop.cli.talk import Progress, Talk
 from backprop.effects.configuration import observe_configuration
+from backprop.effects.files.os_errors import os_code
 from backprop.effects.files.user_config import user_config_file
 from backprop.effects.log import configure_logging
 from backprop.plan.decision import Problem, Refused, Severity, warning
@@ -30,14 +30,6 @@ from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import Origins, Resolved, resolve
 from backprop.plan.wire.outcome import Outcome, Status, failed, refused
 from backprop.workflows.request import Request
-
-_OS_CODES = {
-    errno.ENOSPC: "RUNTIME_DISK_FULL",
-    errno.EDQUOT: "RUNTIME_DISK_FULL",
-    errno.EACCES: "RUNTIME_PERMISSION_DENIED",
-    errno.EPERM: "RUNTIME_PERMISSION_DENIED",
-    errno.EROFS: "RUNTIME_PERMISSION_DENIED",
-}
 
 
 def run() -> None:
@@ -173,7 +165,7 @@ def _deprecated(command: Command) -> Problem:
 
 def _os_problem(wrong: OSError) -> Problem:
     where = str(wrong.filename or "")
-    code = _OS_CODES.get(wrong.errno or 0, "RUNTIME_WRITE_FAILED")
+    code = os_code(wrong) or "RUNTIME_WRITE_FAILED"
     return Problem(code, f"{where + ': ' if where else ''}{wrong.strerror or wrong}.", where=where)
 
 

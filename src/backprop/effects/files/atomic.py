@@ -6,13 +6,13 @@ Everything unfinished has a name that begins with ``.partial-``; what a kill lea
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from backprop.effects.files.os_errors import output_code
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 
@@ -21,20 +21,6 @@ PARTIAL = ".partial-"
 REPLACED = ".replaced-"
 """The former holder of a name, until the new one has it."""
 
-_CODES = {
-    errno.ENOSPC: "RUNTIME_DISK_FULL",
-    errno.EDQUOT: "RUNTIME_DISK_FULL",
-    errno.EFBIG: "RUNTIME_DISK_FULL",
-    errno.EACCES: "INPUT_PATH_UNUSABLE",
-    errno.EPERM: "INPUT_PATH_UNUSABLE",
-    errno.EROFS: "INPUT_PATH_UNUSABLE",
-    errno.ENOTDIR: "INPUT_PATH_UNUSABLE",
-    errno.EISDIR: "INPUT_PATH_UNUSABLE",
-    errno.EEXIST: "INPUT_PATH_UNUSABLE",
-    errno.ENAMETOOLONG: "INPUT_PATH_UNUSABLE",
-    errno.ELOOP: "INPUT_PATH_UNUSABLE",
-}
-
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -42,9 +28,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = _CODES.get(error.errno or 0, "RUNTIME_WRITE_FAILED")
         reason = error.strerror or str(error)
-        raise BackpropError(Problem(code, f"{path} cannot be written: {reason}.", where=str(path))) from error
+        problem = Problem(output_code(error), f"{path} cannot be written: {reason}.", where=str(path))
+        raise BackpropError(problem) from error
 
 
 def make_directory(path: Path) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backprop.effects.files.os_errors import os_code
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.redaction import redact
@@ -34,12 +34,6 @@ _BY_STATUS = {
     401: ("INPUT_AUTH_REQUIRED", "The Hub refuses access to {what} (401): the token is missing or not valid."),
     403: ("INPUT_AUTH_REQUIRED", "The Hub refuses access to {what} (403)."),
     404: (NOT_FOUND, "The Hub has no {what}."),
-}
-_BY_ERRNO = {
-    errno.ENOSPC: ("RUNTIME_DISK_FULL", "The disk is full: {what} cannot be stored."),
-    errno.EDQUOT: ("RUNTIME_DISK_FULL", "The disk quota is used up: {what} cannot be stored."),
-    errno.EACCES: ("RUNTIME_PERMISSION_DENIED", "{what} cannot be stored in the Hub cache: permission denied."),
-    errno.EROFS: ("RUNTIME_PERMISSION_DENIED", "{what} cannot be stored in the Hub cache: it is read-only."),
 }
 
 
@@ -78,8 +72,8 @@ def _row(error: BaseException) -> tuple[str, str] | None:
         status = getattr(getattr(cause, "response", None), "status_code", None)
         if isinstance(status, int):
             return _BY_STATUS.get(status, ("HUB_RESPONSE_UNKNOWN", f"The Hub answered {{what}} with status {status}."))
-        if isinstance(cause, OSError) and cause.errno in _BY_ERRNO:
-            return _BY_ERRNO[cause.errno]
+        if isinstance(cause, OSError) and (code := os_code(cause)) is not None:
+            return code, f"{{what}} cannot be stored in the Hub cache: {cause.strerror}."
     return _named(error)
 
 
