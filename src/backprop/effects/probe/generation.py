@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.tokenizer import ChatTokenizer
 from backprop.plan.data.conversation import RowError
 from backprop.plan.decision import Problem
@@ -47,9 +46,10 @@ def _adapter(directory: Path) -> TargetFacts | Absent:
             f"The adapter in {directory} has no weights: {ADAPTER_WEIGHTS[0]} is missing.", "Train it again."
         )
     try:
-        config = _object(directory / ADAPTER_CONFIG)
-    except ValueError as damage:
-        return _absent(f"{directory / ADAPTER_CONFIG} cannot be read: {damage}.", "Restore the file, or train again.")
+        config = read_object(directory / ADAPTER_CONFIG)
+    except (OSError, ValueError) as damage:
+        reason = damage.strerror if isinstance(damage, OSError) else f"it is {damage}"
+        return _absent(f"{directory / ADAPTER_CONFIG} cannot be read: {reason}.", "Restore the file, or train again.")
     return TargetFacts(
         adapter_dir=str(directory),
         recorded_base=config.get("base_model_name_or_path") or None,
@@ -118,17 +118,10 @@ def _end_of_turn(tokenizer: ChatTokenizer) -> Iterator[int]:
 def _declared_stops(model_dir: str | None) -> Iterator[int]:
     for name in ("generation_config.json", "config.json"):
         try:
-            declared = _object(Path(model_dir) / name).get("eos_token_id") if model_dir else None
+            declared = read_object(Path(model_dir) / name).get("eos_token_id") if model_dir else None
         except (OSError, ValueError):
             continue
         yield from (id for id in (declared if isinstance(declared, list) else [declared]) if isinstance(id, int))
-
-
-def _object(path: Path) -> Mapping[str, Any]:
-    read = json.loads(path.read_text("utf-8"))
-    if not isinstance(read, dict):
-        raise ValueError("it is not a JSON object")
-    return read
 
 
 def _absent(message: str, hint: str) -> Absent:

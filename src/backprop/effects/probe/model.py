@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
+from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.hub import fetch_description
 from backprop.effects.probe.weight_files import (
     SAFETENSORS,
@@ -168,12 +168,9 @@ def _weights(directory: Path, source: ModelSource) -> StoredWeights | None:
 
 def _object(path: Path) -> Mapping[str, object]:
     try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as wrong:
-        raise ValueError(f"{path.name} is not JSON ({type(wrong).__name__})") from wrong
-    if not isinstance(value, dict):
-        raise ValueError(f"{path.name} is not a JSON object")
-    return value
+        return read_object(path)
+    except ValueError as wrong:
+        raise ValueError(f"{path.name} is {wrong}") from wrong
 
 
 def _absent(code: str, message: str, hint: str = "") -> Absent:

@@ -94,7 +94,9 @@ def _locate(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]
         # A name that the system cannot look up: too long, or with the home of somebody who does not exist.
         message = f"{name[:200]} is not a file: {error.args[-1]}."
         raise BackpropError(Problem("INPUT_DATASET_NOT_FOUND", message, where=flag)) from error
-    if kind_of(path) in KINDS or not _HUB_NAME.fullmatch(name):
+    # Names on the Hub that have no owner have no suffix either.
+    is_file_name = kind_of(path) in KINDS or (path.suffix and "/" not in name)
+    if is_file_name or not _HUB_NAME.fullmatch(name):
         raise _not_found(path, flag)
     return fetch_dataset(name, split), name
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import attrs
 from jinja2 import TemplateSyntaxError
 from tokenizers import Encoding, Tokenizer
 
+from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.chat_template import ChatTemplate
 from backprop.plan.data.conversation import Message
 from backprop.plan.data.templates import BUILTIN_TEMPLATES, ChosenTemplate, fit_template
@@ -128,12 +128,11 @@ def _json(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        read = json.loads(path.read_text("utf-8"))
+        return read_object(path)
     except ValueError as damage:
-        raise _unloadable(f"{path} is not JSON: {damage}") from damage
-    if not isinstance(read, dict):
-        raise _unloadable(f"{path} is not a JSON object.")
-    return read
+        raise _unloadable(f"{path} is {damage}.") from damage
+    except OSError as denied:
+        raise _unloadable(f"{path} cannot be read: {denied.strerror}.") from denied
 
 
 def _special_tokens(directory: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, str]:

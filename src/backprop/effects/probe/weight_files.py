@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from backprop.effects.files.json_file import read_object
 from backprop.plan.facts.model import LinearLayer
 
 SAFETENSORS = "model.safetensors"
@@ -164,7 +165,7 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
 
 def _shards(index: Path) -> Iterable[str]:
     try:
-        names = set(json.loads(index.read_bytes())["weight_map"].values())
+        names = set(read_object(index)["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as damage:
         raise WeightsDamaged(f"{index} cannot be read: {type(damage).__name__}") from damage
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):

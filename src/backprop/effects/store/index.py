@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from backprop.effects.files.json_file import read_object
 from backprop.effects.store.layout import history_path, record_path, run_path, runs_path
 from backprop.effects.store.liveness import observe_status
 from backprop.plan.decision import Problem, warning
@@ -93,18 +94,13 @@ def index_text(history: History) -> str:
 
 
 def read_json_object(path: Path) -> Mapping[str, Any]:
-    """The JSON object in a file. Raises ``ValueError`` for anything else, ``FileNotFoundError`` without a file."""
+    """:func:`read_object`, but RUNTIME_PERMISSION_DENIED for a file that may not be read."""
     try:
-        data = json.loads(path.read_bytes())
-    except RecursionError as deep:
-        raise ValueError("nested too deeply") from deep
+        return read_object(path)
     except (PermissionError, IsADirectoryError) as denied:
         raise BackpropError(
             Problem("RUNTIME_PERMISSION_DENIED", f"{path} cannot be read: {denied.strerror}.", where=str(path))
         ) from denied
-    if not isinstance(data, dict):
-        raise ValueError("not a JSON object")
-    return data
 
 
 def _read_index(path: Path) -> dict[str, Entry]:
