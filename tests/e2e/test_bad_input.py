@@ -47,6 +47,13 @@ def test_data_that_cannot_be_used_is_refused(tmp_path: Path, model: str, name: s
     assert words in done.stdout
 
 
+def test_a_misspelt_suffix_is_answered_with_the_file_beside_it_and_no_hub_is_asked(tmp_path: Path, model: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(ROW, encoding="utf-8")
+    done = backprop("train", "-m", model, "-d", "rows.jsnl", "--json", cwd=tmp_path)
+    refused(done, tmp_path, code="INPUT_DATASET_NOT_FOUND", exit_code=1)
+    assert "rows.jsonl?" in done.stdout
+
+
 def test_a_directory_is_not_data(tmp_path: Path, model: str) -> None:
     (tmp_path / "rows.jsonl").mkdir()
     done = backprop("train", "-m", model, "-d", "rows.jsonl", "--json", cwd=tmp_path)

@@ -106,3 +106,10 @@ def test_two_that_exclude_each_other_from_one_source_are_an_error_that_names_bot
 def test_keys_of_other_verbs_are_left_alone() -> None:
     result = resolve(TrainSettings, (Layer(Source.USER, "f", {"log.level": "loud"}, typed=True),))
     assert isinstance(result, Resolved)
+
+
+def test_who_writes_a_flags_name_where_a_key_belongs_is_told_the_key() -> None:
+    _, (in_table,) = table({"training": {"lr": 1e-4}})
+    assert "training.learning_rate" in in_table.hint
+    _, (variable,) = environment_layer({"BACKPROPAGATE_TRAINING__BATCH_SIZE": "2"}, known=KNOWN)
+    assert "BACKPROPAGATE_TRAINING__PER_DEVICE_TRAIN_BATCH_SIZE" in variable.hint

@@ -82,7 +82,8 @@ def environment_layer(
 
     ``also_known`` are names of ours that no setting reads. An empty variable counts as unset.
     """
-    by_env = {bound.env: bound for bound in known if bound.env}
+    options = tuple(known)
+    by_env = {bound.env: bound for bound in options if bound.env}
     values: dict[str, str] = {}
     unknown: list[Problem] = []
     for name, text in variables.items():
@@ -93,7 +94,8 @@ def environment_layer(
             if text.strip():
                 values[bound.key] = text
         elif name not in also_known:
-            close = _nearest_variable(name, [*by_env, *also_known])
+            meant = named_by_flag(name, options)
+            close = meant.env if meant else _nearest_variable(name, [*by_env, *also_known])
             unknown.append(
                 warning(
                     "CONFIG_UNKNOWN_SETTING",
@@ -115,7 +117,8 @@ def table_layer(
     table: Mapping[str, Any], *, known: Iterable[BoundOption], source: Source, place: str
 ) -> tuple[Layer, tuple[Problem, ...]]:
     """The layer that a configuration file makes, and an error for each key that does not exist."""
-    keys = {bound.key for bound in known if bound.group}
+    options = tuple(bound for bound in known if bound.group)
+    keys = {bound.key for bound in options}
     flat: dict[str, Any] = {}
     for name, value in table.items():
         if isinstance(value, Mapping):
@@ -127,7 +130,7 @@ def table_layer(
             "CONFIG_UNKNOWN_SETTING",
             f'The key "{key}" is not a setting.',
             where=place,
-            hint=f'Did you mean "{close}"?' if (close := _nearest_key(key, keys)) else "",
+            hint=f'Did you mean "{close}"?' if (close := nearest_key(key, options)) else "",
         )
         for key in flat
         if key not in keys
@@ -135,10 +138,21 @@ def table_layer(
     return Layer(source=source, place=place, values={k: v for k, v in flat.items() if k in keys}, typed=True), problems
 
 
-def _nearest_key(key: str, keys: Iterable[str]) -> str | None:
-    by_field = {k.split(".", 1)[1]: k for k in keys}
-    found = nearest(key, keys) or nearest(key.rsplit(".", 1)[-1], by_field)
+def nearest_key(said: str, known: Iterable[BoundOption]) -> str | None:
+    """The configuration key that ``said`` probably means: what its last part is called as a flag, or what it is like."""
+    options = tuple(known)
+    meant = named_by_flag(said, options)
+    if meant is not None:
+        return meant.key
+    by_field = {bound.name: bound.key for bound in options}
+    found = nearest(said, [bound.key for bound in options]) or nearest(said.rsplit(".", 1)[-1], by_field)
     return by_field.get(found, found) if found else None
+
+
+def named_by_flag(said: str, known: Iterable[BoundOption]) -> BoundOption | None:
+    """The option whose flag the last part of ``said`` is: ``training.lr`` and ``BACKPROPAGATE_TRAINING__LR`` mean --lr."""
+    last = said.lower().rsplit(".", 1)[-1].rsplit("__", 1)[-1].replace("_", "-")
+    return next((bound for bound in known if bound.group and f"--{last}" in bound.option.flags), None)
 
 
 def resolve(settings_class: type[S], layers: Sequence[Layer]) -> Resolved[S] | Refused:
