@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import attrs
 from backprop.effects.configuration import observe_configuration
 from backprop.effects.files.user_config import read_toml, remove_user_config, user_config_file, write_user_config
 from backprop.plan.decision import Problem, Refused
-from backprop.plan.redaction import redact, redact_data
-from backprop.plan.settings.nearest import nearest
+from backprop.plan.redaction import redact_data
+from backprop.plan.settings.change import plan_change
 from backprop.plan.settings.option import BoundOption, options_of, value_at
 from backprop.plan.settings.resolve import Resolved, Source, resolve
 from backprop.plan.settings.verbs.config import ConfigSettings, EverySetting
@@ -51,7 +50,9 @@ def run(request: Request[ConfigSettings]) -> Outcome:
     """
     settings, user_file = request.settings, user_config_file()
     if settings.reset and settings.set is not None:
-        return refused(COMMAND, (_invalid("--set and --reset cannot both be asked for.", hint="Reset first."),))
+        message = "--set and --reset cannot both be asked for."
+        both = Problem("INPUT_VALIDATION_FAILED", message, where="--set", hint="Reset first.")
+        return refused(COMMAND, (both,))
     changed: str | Problem = ""
     if settings.reset:
         changed = _reset(user_file)
@@ -70,48 +71,12 @@ def _reset(user_file: Path) -> str:
 
 
 def _write(text: str, user_file: Path) -> str | Problem:
-    name, equals, value = text.partition("=")
-    if not equals:
-        return _invalid(f'"{text}" is not KEY=VALUE.', hint="Such as --set model.name=Qwen/Qwen2.5-0.5B-Instruct.")
-    known = {b.key: b for b in options_of(EverySetting)}
-    bound = known.get(name.strip().lower().replace("__", ".")) or _by_variable(name, tuple(known.values()))
-    if bound is None:
-        close = nearest(name.strip().replace("__", "."), known)
-        return Problem(
-            "CONFIG_UNKNOWN_SETTING",
-            f'The key "{name.strip()}" is not a setting.',
-            where="--set",
-            hint=f"Did you mean {close}?" if close else "",
-        )
-    try:
-        typed = bound.option.kind.read(value)
-    except ValueError as wrong:
-        return Problem(
-            "CONFIG_INVALID_SETTING", f'"{value}" is not a value for {bound.key}: expected {wrong}.', "--set"
-        )
-    table = read_toml(user_file)
-    inner = table.get(bound.group, {})
-    if not isinstance(inner, dict):
-        return Problem(
-            "CONFIG_INVALID",
-            f'"{bound.group}" is not a table in {user_file}.',
-            where=str(user_file),
-            hint="Write [" + bound.group + "] there, or begin anew with `backprop config --reset`.",
-        )
-    others = [b for b in known.values() if b.key in table or (b.group == bound.group and b.name in inner)]
-    removed = [b for b in others if bound.option.excludes == b.name or b.option.excludes == bound.name]
-    stays = {key: value for key, value in table.items() if key not in {bound.key, *(b.key for b in removed)}}
-    kept = {name: value for name, value in inner.items() if name not in {b.name for b in removed}}
-    written = "auto" if typed is None else plain_data(typed)
-    write_user_config(user_file, {**stays, bound.group: {**kept, bound.name: written}})
-    text = "auto" if typed is None else redact(bound.option.kind.text(typed))
-    also = "".join(f"; {b.key}, which it excludes, is removed" for b in removed)
-    return f"{bound.key} = {text} in {user_file}{also}"
-
-
-def _by_variable(name: str, known: Sequence[BoundOption]) -> BoundOption | None:
-    upper = name.strip().upper()
-    return next((b for b in known if b.env in (upper, f"BACKPROPAGATE_{upper}")), None)
+    change = plan_change(text, read_toml(user_file), file=str(user_file))
+    if isinstance(change, Problem):
+        return change
+    write_user_config(user_file, change.table)
+    also = "".join(f"; {key}, which it excludes, is removed" for key in change.removed)
+    return f"{change.key} = {change.value} in {user_file}{also}"
 
 
 def _show(settings: ConfigSettings, user_file: Path, changed: str, warnings: tuple[Problem, ...]) -> Outcome:
@@ -138,7 +103,3 @@ def _shown(bound: BoundOption, resolved: Resolved[EverySetting]) -> ShownSetting
         origin=origin.name if origin else "",
         unset=bound.option.unset,
     )
-
-
-def _invalid(message: str, *, hint: str) -> Problem:
-    return Problem("INPUT_VALIDATION_FAILED", message, where="--set", hint=hint)
