@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.e2e.command import FAST, backprop, leftovers
@@ -68,3 +71,11 @@ def test_the_masks_that_were_asked_for_are_shown_with_the_plan(tmp_path: Path, m
     done = backprop("train", "-m", model, "-d", data, *STEPS, "--dry-run", "--show-mask", "2", cwd=tmp_path)
     assert done.stdout.count("⟦It is") == 2
     assert done.stdout.count("⟧") == 2
+
+
+def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path: Path, model: str, data: str) -> None:
+    words = ["train", "-m", model, "-d", data, *STEPS]
+    command = f"{shlex.join([sys.executable, '-m', 'backprop', *words])} 2>&1 | head -n 2"
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    (run,) = backprop("runs", "--json", cwd=tmp_path).data["runs"]
+    assert run["run_status"] == "completed"

@@ -80,7 +80,14 @@ class Progress:
         self._listener: Any = None
 
     def __call__(self, event: Any) -> None:
-        """Tell one event."""
+        """Tell one event. A reader that has gone, as of ``| head``, does not stop the work."""
+        try:
+            self._tell(event)
+        except BrokenPipeError:
+            for stream in (sys.stdout, sys.stderr):
+                leave(stream)
+
+    def _tell(self, event: Any) -> None:
         if type(event).__name__ == "Planned" and not self._talk.json:
             _print(load(PLAN_VIEW)(event, self._talk.out))
             sys.stdout.flush()
@@ -134,6 +141,14 @@ class _UntilStarted(PlainProgress):
             self._progress.begin_bar(event)
         else:
             super().__call__(event)
+
+
+def leave(stream: Any) -> None:
+    """Write to nowhere from now on if nobody reads ``stream`` any more; Python's flush at exit is silent then, too."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _style(stream: Any, columns: int) -> Style:

@@ -139,7 +139,7 @@ def table_layer(
 
 
 def nearest_key(said: str, known: Iterable[BoundOption]) -> str | None:
-    """The configuration key that ``said`` probably means: what its last part is called as a flag, or what it is like."""
+    """The configuration key that ``said`` probably means: by the name of its flag, or by likeness."""
     options = tuple(known)
     meant = named_by_flag(said, options)
     if meant is not None:
@@ -150,7 +150,7 @@ def nearest_key(said: str, known: Iterable[BoundOption]) -> str | None:
 
 
 def named_by_flag(said: str, known: Iterable[BoundOption]) -> BoundOption | None:
-    """The option whose flag the last part of ``said`` is: ``training.lr`` and ``BACKPROPAGATE_TRAINING__LR`` mean --lr."""
+    """The option whose flag is the last part: ``training.lr`` and ``BACKPROPAGATE_TRAINING__LR`` mean --lr."""
     last = said.lower().rsplit(".", 1)[-1].rsplit("__", 1)[-1].replace("_", "-")
     return next((bound for bound in known if bound.group and f"--{last}" in bound.option.flags), None)
 
