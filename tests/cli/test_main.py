@@ -220,12 +220,13 @@ def test_info_without_flags_describes_the_machine_and_with_them_only_what_was_as
     assert "processors" not in tables
 
 
-def test_a_reader_that_leaves_early_hears_no_noise() -> None:
-    process = subprocess.Popen([*PROGRAM, "train", "--help-all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.parametrize(("arguments", "code"), [(["train", "--help-all"], 0), (["show-run", "none", "--json"], 1)])
+def test_a_reader_that_leaves_early_hears_no_noise_and_changes_no_exit_code(arguments: list[str], code: int) -> None:
+    process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout
     assert process.stderr
     process.stdout.close()
-    assert (process.stderr.read(), process.wait(timeout=60)) == (b"", 0)
+    assert (process.stderr.read(), process.wait(timeout=60)) == (b"", code)
     process.stderr.close()
 
 

@@ -10,14 +10,13 @@ import attrs
 
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
+from backprop.plan.settings.command_line import HELP_FLAGS, flags_of, options_for
 from backprop.plan.settings.commands import COMMANDS, Command, command_named
 from backprop.plan.settings.kinds import Switch
 from backprop.plan.settings.log import LogSettings
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.option import BoundOption, options_of
 from backprop.plan.settings.resolve import Layer, Source
-
-HELP_FLAGS = {"-h": "help", "--help": "help", "--help-all": "help_all", "-V": "version", "--version": "version"}
 
 
 @attrs.frozen
@@ -29,17 +28,6 @@ class Arguments:
     wish: str = ""
     problems: tuple[Problem, ...] = ()
     """Flags and words that the command does not take, each with the nearest that it does."""
-
-
-def options_for(command: Command | None) -> tuple[BoundOption, ...]:
-    """What may stand on the command line: the command's options and those that every command takes."""
-    return (*(options_of(command.settings) if command else ()), *options_of(LogSettings))
-
-
-def flags_of(bound: BoundOption) -> tuple[str, ...]:
-    """Every spelling of an option, the negative one of a switch included."""
-    negative = (bound.negative_flag,) if bound.negative_flag else ()
-    return (*bound.option.flags, *negative)
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:

@@ -43,18 +43,19 @@ def run() -> None:
 def main(argv: Sequence[str]) -> int:
     """Carry out one command line; the exit code. Raises nothing."""
     talk = Talk(argv)
+    outcome: Outcome | str = ""
     try:
-        code = talk.finish(_guarded(argv, talk))
+        outcome = _guarded(argv, talk)
+        talk.finish(outcome)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read has seen enough; how it ended is still worth its exit code
         _leave_stdout()
-        return SUCCESS
     except OSError as wrong:
         _leave_stdout()
         problem = _os_problem(wrong)
         talk.tell([problem])
         return exit_code_for([problem])
-    return code
+    return outcome.exit_code if isinstance(outcome, Outcome) else SUCCESS
 
 
 def _leave_stdout() -> None:

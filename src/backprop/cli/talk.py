@@ -18,7 +18,6 @@ from backprop.cli.render import problem_text
 from backprop.cli.style import Style, style_for
 from backprop.effects.log import TOLD, level_of
 from backprop.plan.decision import Problem, Refused, Severity
-from backprop.plan.exit_code import SUCCESS
 from backprop.plan.redaction import redact
 from backprop.plan.settings.commands import Command
 from backprop.plan.settings.log import LogFormat, LogSettings
@@ -46,11 +45,11 @@ class Talk:
         self.out = _style(sys.stdout, columns)
         self.err = _style(sys.stderr, columns)
 
-    def finish(self, outcome: Outcome | str) -> int:
-        """Print how it ended; the exit code."""
+    def finish(self, outcome: Outcome | str) -> None:
+        """Print how it ended, or the text that was asked for."""
         if isinstance(outcome, str):
             _print(outcome)
-            return SUCCESS
+            return
         if self.trace and self.log.debug and self.log.format is LogFormat.CONSOLE:
             _say(redact(self.trace))
         if self.json:
@@ -60,7 +59,6 @@ class Talk:
         sys.stdout.flush()
         if not self.json or self.log.format is LogFormat.JSON:
             self.tell(outcome.problems)
-        return outcome.exit_code
 
     def tell(self, problems: Sequence[Problem]) -> None:
         """Problems on stderr, in the form that the log has, and in the log file; those under its level are not."""
