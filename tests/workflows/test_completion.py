@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from backprop.plan.settings.command_line import flags_of, options_for
 from backprop.plan.settings.commands import COMMANDS
-from backprop.plan.settings.option import options_of
 from backprop.plan.settings.verbs.completion import CompletionSettings, Shell
 from backprop.workflows.completion import run
 from backprop.workflows.request import Request
@@ -74,7 +74,7 @@ def test_bash_completes_commands_flags_choices_and_files(tmp_path: Path, words: 
 def test_bash_offers_every_flag_of_a_command(tmp_path: Path, command: object) -> None:
     assert isinstance(command, type(COMMANDS[0]))
     if command.name != "completion":
-        flags = {f for b in options_of(command.settings) for f in (*b.option.flags, b.negative_flag) if f}
+        flags = {f for b in options_for(command) for f in flags_of(b)}
         assert flags <= set(bash(tmp_path, "backprop", command.name, "-"))
 
 
@@ -82,7 +82,7 @@ def test_fish_is_told_every_flag_and_quotes_every_text() -> None:
     lines = script(Shell.FISH).splitlines()
     for command in COMMANDS:
         of_command = "\n".join(x for x in lines if f"from {command.name}'" in x)
-        for bound in options_of(command.settings):
+        for bound in options_for(command):
             assert all(f" -l {f[2:]}" in of_command for f in bound.option.flags if f.startswith("--"))
     assert all(line.replace(r"\'", "").count("'") % 2 == 0 for line in lines)
 

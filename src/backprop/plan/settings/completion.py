@@ -1,42 +1,22 @@
-"""``backprop completion``: the script that completes commands, flags, choices and files in a shell."""
+"""The scripts with which shells complete commands, flags, choices and files, written from the declarations."""
 
 from __future__ import annotations
 
-import attrs
-
+from backprop.plan.settings.command_line import flags_of, options_for
 from backprop.plan.settings.commands import COMMANDS, Command
 from backprop.plan.settings.kinds import Choice
-from backprop.plan.settings.log import LogSettings
-from backprop.plan.settings.option import BoundOption, options_of
-from backprop.plan.settings.verbs.completion import CompletionSettings, Shell
-from backprop.plan.wire.outcome import Outcome, ok
-from backprop.workflows.request import Request
+from backprop.plan.settings.option import BoundOption
+from backprop.plan.settings.verbs.completion import Shell
 
 
-@attrs.frozen
-class CompletionReport:
-    """The script, ready to be sourced."""
-
-    script: str
-
-
-def run(request: Request[CompletionSettings]) -> Outcome:
-    """Write the script of the shell asked for."""
-    script = _fish() if request.settings.shell is Shell.FISH else _bash(zsh=request.settings.shell is Shell.ZSH)
-    return ok("completion", CompletionReport(script), warnings=request.warnings)
-
-
-def _options(command: Command) -> tuple[BoundOption, ...]:
-    return (*options_of(command.settings), *options_of(LogSettings))
-
-
-def _flags(bound: BoundOption) -> list[str]:
-    return [*bound.option.flags, *([bound.negative_flag] if bound.negative_flag else [])]
+def completion_script(shell: Shell) -> str:
+    """The script of a shell, ready to be sourced."""
+    return _fish() if shell is Shell.FISH else _bash(zsh=shell is Shell.ZSH)
 
 
 def _bash(*, zsh: bool) -> str:
     """zsh runs the same function through its own emulation of bash's completion."""
-    every = {b.key: b for c in COMMANDS for b in _options(c) if not b.option.positional}
+    every = {b.key: b for c in COMMANDS for b in options_for(c) if not b.option.positional}
     values = []
     for bound in every.values():
         names = "|".join(bound.option.flags)
@@ -47,7 +27,7 @@ def _bash(*, zsh: bool) -> str:
             values.append(f'    {names}) COMPREPLY=($(compgen -f -- "$current")); return ;;')
     flags = []
     for command in COMMANDS:
-        words = " ".join(["--help", "--help-all", *(f for b in _options(command) for f in _flags(b))])
+        words = " ".join(["--help", "--help-all", *(f for b in options_for(command) for f in flags_of(b))])
         flags.append(f'    {command.name}) words="{words}" ;;')
     names = " ".join(c.name for c in COMMANDS)
     head = "autoload -U +X bashcompinit && bashcompinit\n" if zsh else ""
@@ -81,7 +61,7 @@ def _fish() -> str:
     for command in COMMANDS:
         summary = command.summary.replace("'", r"\'")
         lines.append(f"complete -c backprop -n __fish_use_subcommand -a {command.name} -d '{summary}'")
-        for bound in options_of(command.settings):
+        for bound in options_for(command):
             lines.extend(_fish_lines(command, bound))
     shells = " ".join(s.value for s in Shell)
     lines.append(f"complete -c backprop -n '__fish_seen_subcommand_from completion' -a '{shells}'")
