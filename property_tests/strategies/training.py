@@ -6,7 +6,7 @@ import attrs
 from hypothesis import strategies as st
 
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
-from backprop.plan.facts.dataset import DataFacts, DatasetFacts, Share, TokenFacts
+from backprop.plan.facts.dataset import DataFacts, DatasetFacts, RowCount, TokenFacts
 from backprop.plan.facts.hardware import Gpu, HardwareFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.facts.software import SoftwareFacts
@@ -67,12 +67,12 @@ def token_facts(draw: st.DrawFn) -> TokenFacts:
         uncut_p50=counts[0][0],
         uncut_p90=counts[-1][0],
         uncut_p99=counts[-1][0],
-        truncated=Share(0),
-        without_target=Share(0),
-        fully_supervised=Share(0),
-        lost_targets=Share(0),
-        unplaced_targets=Share(0),
-        unended_targets=Share(0),
+        truncated=RowCount(0),
+        without_target=RowCount(0),
+        fully_supervised=RowCount(0),
+        lost_targets=RowCount(0),
+        unplaced_targets=RowCount(0),
+        unended_targets=RowCount(0),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from backprop.cli.style import Style, visible_width
 from backprop.cli.views.plan import quantity, show_plan
 from backprop.plan.decision import Decision
-from backprop.plan.facts.dataset import Share
+from backprop.plan.facts.dataset import RowCount
 from tests.plan.training.worlds import GIB, card, dataset, planned, settings, tokens, world
 
 WIDE = Style(width=400)
@@ -41,7 +41,7 @@ def test_every_decision_stands_there_with_its_rule(vram_gib: int | None) -> None
 
 
 def test_rows_that_are_cut_or_left_out_are_counted_with_an_example() -> None:
-    found = tokens(truncated=Share(4, "rows.jsonl:7"), without_target=Share(2, "rows.jsonl:9"))
+    found = tokens(truncated=RowCount(4, "rows.jsonl:7"), without_target=RowCount(2, "rows.jsonl:9"))
     text = words(show_plan(planned(settings(), world(data=dataset(found))), WIDE))
     assert "cut 4 rows" in text
     assert "rows.jsonl:7" in text

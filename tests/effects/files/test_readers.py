@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backprop.effects.files.readers import RawRow, fingerprint, kind_of, read_rows
+from backprop.effects.files.readers import RawRow, hash_files, kind_of, read_rows
 from backprop.plan.errors import BackpropError
 
 ROWS = [{"text": 'one, "two"\nthree'}, {"text": "Zwölf; 你好"}, {"text": " 🎉"}]
@@ -205,6 +205,6 @@ def test_a_long_line_is_read(tmp_path: Path) -> None:
 
 def test_the_fingerprint_is_of_the_bytes_of_all_files(tmp_path: Path) -> None:
     a, b, both = (written(tmp_path, n, d) for n, d in (("a", b"one"), ("b", b"two"), ("ab", b"onetwo")))
-    assert fingerprint((a, b)) == fingerprint((both,))
-    assert fingerprint((a,)) != fingerprint((b,))
-    assert fingerprint((both,))[1] == 6
+    assert hash_files((a, b)) == hash_files((both,))
+    assert hash_files((a,)) != hash_files((b,))
+    assert hash_files((both,))[1] == 6

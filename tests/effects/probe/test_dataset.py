@@ -12,7 +12,7 @@ from backprop.effects.probe.dataset import mask_examples, observe_data
 from backprop.plan.data.mask import MaskExample, Piece
 from backprop.plan.decision import Problem
 from backprop.plan.facts.absent import Absent
-from backprop.plan.facts.dataset import DataFacts, DatasetFacts, Share, TokenFacts
+from backprop.plan.facts.dataset import DataFacts, DatasetFacts, RowCount, TokenFacts
 from backprop.plan.settings.data import ChatFormat, DataSettings
 from tests.effects.probe.smollm2 import chat_tokenizer
 
@@ -68,16 +68,16 @@ def test_rows_tokens_and_targets_are_counted(tmp_path: Path) -> None:
     assert (tokens.tokens, tokens.supervised_tokens) == (13 + 13 + 26, 2 + 2 + 4)
     assert tokens.length_counts == ((13, 2), (26, 1))
     assert (tokens.longest_uncut, tokens.uncut_p50, tokens.uncut_p99) == (26, 13, 26)
-    assert tokens.without_target == Share(1, f"{path}:4: <|im_start|>user Hi<|im_end|>")
+    assert tokens.without_target == RowCount(1, f"{path}:4: <|im_start|>user Hi<|im_end|>")
     assert tokens.end_tokens == ("<|im_end|>",)
-    assert tokens.truncated == tokens.lost_targets == tokens.unplaced_targets == tokens.unended_targets == Share(0)
+    assert tokens.truncated == tokens.lost_targets == tokens.unplaced_targets == tokens.unended_targets == RowCount(0)
 
 
 def test_a_row_that_is_cut_is_counted_and_one_that_loses_its_answer_is_left_out(tmp_path: Path) -> None:
     path = file_of(tmp_path, turns("Hi", "Yes"), turns("Hi", "Yes yes yes"), turns("Hi " * 20, "Yes"))
     tokens = tokens_of(facts_of(path, max_seq_length=13).train)
-    assert tokens.truncated == Share(2, f"{path}:2: Yes yes yes")
-    assert tokens.without_target == Share(1, f"{path}:3: Yes")
+    assert tokens.truncated == RowCount(2, f"{path}:2: Yes yes yes")
+    assert tokens.without_target == RowCount(1, f"{path}:3: Yes")
     assert tokens.length_counts == ((13, 2),)
     assert tokens.longest_uncut == 33
 

@@ -9,7 +9,7 @@ import pytest
 
 from backprop.plan.decision import Decision, Problem, Refused
 from backprop.plan.facts.absent import Absent
-from backprop.plan.facts.dataset import Share
+from backprop.plan.facts.dataset import RowCount
 from backprop.plan.settings.lora import LoraPreset
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Backend, Optimizer, Scheduler
@@ -180,7 +180,7 @@ def test_settings_without_effect_are_reported() -> None:
 def test_every_problem_is_reported_at_once() -> None:
     wanted = settings(lora={"target_modules": ("nothing",)}, training={"fp16": True})
     data = dataset(
-        tokens(unended_targets=Share(3, "rows.jsonl:1")),
+        tokens(unended_targets=RowCount(3, "rows.jsonl:1")),
         broken=(Problem("INPUT_DATASET_PARSE_FAILED", "x"),),
         num_broken=1,
     )
@@ -203,11 +203,11 @@ def test_absent_model_and_data_are_both_named() -> None:
     ("changes", "code"),
     [
         ({"supervised_tokens": 0}, "INPUT_TARGETS_EMPTY"),
-        ({"fully_supervised": Share(100)}, "INPUT_TARGETS_EVERYTHING"),
-        ({"truncated": Share(20)}, "INPUT_TARGETS_TRUNCATED"),
-        ({"lost_targets": Share(1)}, "INPUT_TARGETS_LOST"),
-        ({"unplaced_targets": Share(1)}, "INPUT_TARGETS_LOST"),
-        ({"unended_targets": Share(1)}, "INPUT_TARGETS_UNENDED"),
+        ({"fully_supervised": RowCount(100)}, "INPUT_TARGETS_EVERYTHING"),
+        ({"truncated": RowCount(20)}, "INPUT_TARGETS_TRUNCATED"),
+        ({"lost_targets": RowCount(1)}, "INPUT_TARGETS_LOST"),
+        ({"unplaced_targets": RowCount(1)}, "INPUT_TARGETS_LOST"),
+        ({"unended_targets": RowCount(1)}, "INPUT_TARGETS_UNENDED"),
     ],
 )
 def test_targets_that_would_train_wrongly_are_refused(changes: dict[str, object], code: str) -> None:
@@ -218,10 +218,10 @@ def test_targets_that_would_train_wrongly_are_refused(changes: dict[str, object]
 @pytest.mark.parametrize(
     ("changes", "allowing"),
     [
-        ({"truncated": Share(20)}, {"allow_truncation": True}),
-        ({"truncated": Share(10)}, {}),
-        ({"lost_targets": Share(1)}, {"allow_lost_targets": True}),
-        ({"without_target": Share(2)}, {}),
+        ({"truncated": RowCount(20)}, {"allow_truncation": True}),
+        ({"truncated": RowCount(10)}, {}),
+        ({"lost_targets": RowCount(1)}, {"allow_lost_targets": True}),
+        ({"without_target": RowCount(2)}, {}),
     ],
 )
 def test_what_the_user_accepts_or_is_rare_is_only_a_warning(
@@ -232,14 +232,14 @@ def test_what_the_user_accepts_or_is_rare_is_only_a_warning(
 
 
 def test_a_truncation_problem_names_a_length_that_would_do() -> None:
-    data = dataset(tokens(truncated=Share(20), longest_uncut=9000, uncut_p99=4100))
+    data = dataset(tokens(truncated=RowCount(20), longest_uncut=9000, uncut_p99=4100))
     (problem,) = refused(settings(), world(data=data))
     assert "--max-seq-length 4100" in problem.hint
     assert "9000" in problem.hint
 
 
 def test_learning_the_prompts_too_may_be_asked_for() -> None:
-    data = dataset(tokens(fully_supervised=Share(100)))
+    data = dataset(tokens(fully_supervised=RowCount(100)))
     assert planned(settings(data={"train_on_prompt": True}), world(data=data)).warnings == ()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
-from backprop.plan.facts.dataset import DataFacts, DatasetFacts, Share, TokenFacts
+from backprop.plan.facts.dataset import DataFacts, DatasetFacts, RowCount, TokenFacts
 from backprop.plan.facts.hardware import Gpu, HardwareFacts
 from backprop.plan.facts.model import ModelSource, TokenizerFacts
 from backprop.plan.facts.software import SoftwareFacts
@@ -18,7 +18,7 @@ from backprop.plan.training.packages import TRAIN_PACKAGES
 from backprop.plan.training.plan import TrainPlan, plan_train
 
 GIB = 2**30
-NOTHING = Share(0)
+NOTHING = RowCount(0)
 INSTALLED = tuple((name, "1.0") for name in TRAIN_PACKAGES)
 """What executing a plan takes."""
 

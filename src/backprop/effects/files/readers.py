@@ -73,7 +73,7 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def fingerprint(paths: tuple[Path, ...]) -> tuple[str, int]:
+def hash_files(paths: tuple[Path, ...]) -> tuple[str, int]:
     """(SHA-256 over the files' bytes, bytes in all)."""
     if len(paths) == 1:
         with paths[0].open("rb") as stream:

@@ -6,7 +6,7 @@ import itertools
 from array import array
 from collections.abc import Callable, Iterator
 
-from backprop.effects.files.readers import fingerprint
+from backprop.effects.files.readers import hash_files
 from backprop.effects.files.token_store import RowSinks, TokenStore
 from backprop.effects.probe.row_source import ReadRow, RowSource, open_source, row_problem
 from backprop.effects.probe.row_tokens import RowTokenizer
@@ -125,7 +125,7 @@ class _Side:
     def facts(self) -> DatasetFacts:
         """What was found."""
         self._flush()
-        digest, num_bytes = fingerprint(self.source.paths)
+        digest, num_bytes = hash_files(self.source.paths)
         has_template = self._tokens is None or self._tokens.tokenizer.has_template
         return DatasetFacts(
             name=self.source.name,

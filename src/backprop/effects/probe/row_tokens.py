@@ -10,10 +10,9 @@ from tokenizers import Encoding
 from backprop.effects.probe.tokenizer import ChatTokenizer
 from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.counts import CountedRow
+from backprop.plan.data.excerpt import excerpt
 from backprop.plan.data.mask import MaskExample, Piece, mask_pieces, token_mask
 from backprop.plan.data.writing import Rendering, Written, write_example
-
-_EXCERPT = 60
 
 
 @attrs.frozen
@@ -106,7 +105,7 @@ class RowTokenizer:
         supervised = sum(mask)
         counted = CountedRow(
             where=row.where,
-            excerpt=_excerpt(placed.lost or placed.targets or (placed.text,)),
+            excerpt=excerpt((placed.lost or placed.targets or (placed.text,))[0]),
             uncut_length=len(row.ids),
             length=len(ids),
             supervised=supervised,
@@ -147,11 +146,6 @@ class RowTokenizer:
         if length > shown:
             pieces = (*pieces, Piece(row.appended, bool(mask[-1])))
         return MaskExample(row.where, pieces, num_tokens=length, num_cut=len(row.ids) - length)
-
-
-def _excerpt(texts: Sequence[str]) -> str:
-    line = " ".join(texts[0][: 4 * _EXCERPT].split())
-    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
 
 
 def _blankless(text: str) -> str:

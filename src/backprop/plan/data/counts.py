@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from backprop.plan.facts.dataset import Share, TokenFacts
+from backprop.plan.facts.dataset import RowCount, TokenFacts
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ class TokenCounter:
         self._tokens = self._supervised = 0
         self._lengths: Counter[int] = Counter()
         self._uncut: Counter[int] = Counter()
-        self._shares: dict[str, Share] = {name: Share(0) for name in _SHARES}
+        self._counts: dict[str, RowCount] = {name: RowCount(0) for name in _COUNTED}
         self._ends: dict[str, None] = {}
 
     def add(self, row: CountedRow, *, ends: tuple[str, ...] = ()) -> None:
@@ -51,11 +51,11 @@ class TokenCounter:
             self._lengths[row.length] += 1
             self._tokens += row.length
             self._supervised += row.supervised
-        for name, applies in _SHARES.items():
+        for name, applies in _COUNTED.items():
             if applies(row):
-                share = self._shares[name]
-                example = share.example or f"{row.where}: {row.excerpt}"
-                self._shares[name] = Share(share.rows + 1, example)
+                count = self._counts[name]
+                example = count.example or f"{row.where}: {row.excerpt}"
+                self._counts[name] = RowCount(count.rows + 1, example)
 
     def facts(self) -> TokenFacts:
         """The sums so far."""
@@ -68,11 +68,11 @@ class TokenCounter:
             uncut_p90=quantile(self._uncut, 0.90),
             uncut_p99=quantile(self._uncut, 0.99),
             end_tokens=tuple(self._ends),
-            **self._shares,
+            **self._counts,
         )
 
 
-_SHARES: Mapping[str, Callable[[CountedRow], bool]] = {
+_COUNTED: Mapping[str, Callable[[CountedRow], bool]] = {
     "truncated": lambda row: row.uncut_length > row.length,
     "without_target": lambda row: not row.is_trained,
     "fully_supervised": lambda row: row.is_fully_supervised,
@@ -80,7 +80,7 @@ _SHARES: Mapping[str, Callable[[CountedRow], bool]] = {
     "unplaced_targets": lambda row: row.unplaced,
     "unended_targets": lambda row: row.unended,
 }
-"""The shares of :class:`TokenFacts`, by their names there."""
+"""The counts of rows in :class:`TokenFacts`, by their names there."""
 
 
 def quantile(counts: Mapping[int, int], share: float) -> int:

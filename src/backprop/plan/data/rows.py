@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from backprop.plan.data.conversation import Conversation, Example, Message, Pair, Passage, RowError
+from backprop.plan.data.excerpt import excerpt
 from backprop.plan.settings.nearest import nearest
 
 
@@ -143,7 +144,7 @@ def _from_chatml(row: Mapping[str, Any], text_column: str) -> Example:
         turns.append({"role": found[1].strip(), "content": found[2]})
         at = found.end()
     if text[at:].strip() or not turns:
-        raise RowError(f'ChatML text has something outside its turns: "{_excerpt(text[at:])}"')
+        raise RowError(f'ChatML text has something outside its turns: "{excerpt(text[at:])}"')
     return _conversation(turns)
 
 
@@ -276,8 +277,3 @@ def _string(row: Mapping[str, Any], key: str) -> str:
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else f"a {type(value).__name__}")
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else line[:59] + "…"

@@ -8,7 +8,7 @@ from backprop.plan.decision import Problem
 
 
 @attrs.frozen
-class Share:
+class RowCount:
     """A count among rows, with one example to look at."""
 
     rows: int
@@ -31,16 +31,16 @@ class TokenFacts:
     uncut_p90: int
     uncut_p99: int
     """Quantiles of the row lengths before cutting, for the remedy that a problem names."""
-    truncated: Share
-    without_target: Share
+    truncated: RowCount
+    without_target: RowCount
     """Rows that have no token to learn (left); they are not trained on."""
-    fully_supervised: Share
+    fully_supervised: RowCount
     """Conversations and pairs all of whose tokens are learned."""
-    lost_targets: Share
+    lost_targets: RowCount
     """Rows some of whose target text the chat template dropped."""
-    unplaced_targets: Share
+    unplaced_targets: RowCount
     """Rows with a turn that could not be found in the rendered text."""
-    unended_targets: Share
+    unended_targets: RowCount
     """Rows with an assistant turn that no end-of-turn token ends."""
     end_tokens: tuple[str, ...] = ()
     """The tokens that end what is learned; generation stops at them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backprop.plan.decision import Problem, warning
-from backprop.plan.facts.dataset import DatasetFacts, Share, TokenFacts
+from backprop.plan.facts.dataset import DatasetFacts, RowCount, TokenFacts
 from backprop.plan.settings.data import DataSettings
 
 TRUNCATED_REFUSED_SHARE = 0.1
@@ -27,8 +27,8 @@ def check_targets(data: DatasetFacts, settings: DataSettings, *, sequence_length
     )
 
 
-def _share(share: Share, rows: int) -> str:
-    return f"{share.rows:,} of {rows:,} rows ({share.rows / max(1, rows):.1%})"
+def _share(count: RowCount, rows: int) -> str:
+    return f"{count.rows:,} of {rows:,} rows ({count.rows / max(1, rows):.1%})"
 
 
 def _empty(tokens: TokenFacts, rows: int, name: str) -> Iterator[Problem]:
