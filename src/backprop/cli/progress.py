@@ -12,9 +12,6 @@ from backprop.plan.wire.plain import plain_data
 if TYPE_CHECKING:
     from backprop.plan.events import Event
 
-SHOWN_ELSEWHERE = ("Planned", "Progressed", "Failed", "Interrupted")
-"""The plan goes to stdout; how a run failed is told once, by the outcome; a line each step would be a flood."""
-
 
 def duration(seconds: float | None) -> str:
     """``1:02:03`` or ``2:03``; "?" when it is not known."""
@@ -47,6 +44,10 @@ LINES: dict[str, Callable[[Any], str]] = {
     "StoppedEarly": lambda e: f"stopped at step {e.step}: no better held-out loss since step {e.best_step}",
     "Finished": lambda e: f"finished after {e.step} steps in {duration(e.train_seconds)}: {e.adapter}",
 }
+"""By the name of the event's class, so that a command without events does not load their classes.
+
+The plan goes to stdout; how a run failed is told once, by the outcome; a line for every progress would be a flood.
+"""
 
 
 def line_of(event: Event) -> str | None:

@@ -41,11 +41,6 @@ class CatalogueEntry:
     exit_code: int
     retryable: bool = False
 
-    @property
-    def family(self) -> Family:
-        """The family that the code's prefix names."""
-        return Family(self.code.split("_", 1)[0])
-
 
 def _entry(
     code: str, meaning: str, hint: str, *, exit_code: int | None = None, retryable: bool = False

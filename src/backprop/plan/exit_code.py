@@ -8,8 +8,6 @@ from backprop.plan.decision import Problem, errors_among
 from backprop.plan.errors import CATALOGUE
 
 SUCCESS = 0
-USER_ERROR = 1
-INTERRUPTED = 130
 
 
 def exit_code_for(problems: Sequence[Problem]) -> int:

@@ -12,8 +12,3 @@ class Absent:
     """A probe that failed, with the reason as a problem that a planner may raise, soften or ignore."""
 
     problem: Problem
-
-    @property
-    def reason(self) -> str:
-        """Why the fact is missing, in one sentence."""
-        return self.problem.message

@@ -76,11 +76,10 @@ def environment_layer(
     known: Iterable[BoundOption],
     source: Source = Source.ENVIRONMENT,
     place: str = "",
-    also_known: Iterable[str] = (),
 ) -> tuple[Layer, tuple[Problem, ...]]:
     """The layer that environment variables (or a ``.env`` file) make, and one warning for each unknown name of ours.
 
-    ``also_known`` are names of ours that no setting reads. An empty variable counts as unset.
+    An empty variable counts as unset.
     """
     options = tuple(known)
     by_env = {bound.env: bound for bound in options if bound.env}
@@ -93,9 +92,9 @@ def environment_layer(
         if bound is not None:
             if text.strip():
                 values[bound.key] = text
-        elif name not in also_known:
+        else:
             meant = named_by_flag(name, options)
-            close = meant.env if meant else _nearest_variable(name, [*by_env, *also_known])
+            close = meant.env if meant else _nearest_variable(name, by_env)
             unknown.append(
                 warning(
                     "CONFIG_UNKNOWN_SETTING",

@@ -37,13 +37,8 @@ def from_data(data: Any, as_type: type[T]) -> T:
         raise ValueError(f"not a {as_type}: {wrong}") from wrong
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """``value`` as JSON text; NaN and infinities are refused, since JSON has none."""
-    return json.dumps(to_data(value), ensure_ascii=False, allow_nan=False, indent=indent)
-
-
 def canonical_json(data: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
+    """JSON with sorted keys and no spaces: equal values give equal text. NaN and infinities raise ``ValueError``."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 

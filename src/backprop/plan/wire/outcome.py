@@ -23,7 +23,6 @@ class Status(enum.Enum):
     FAILED = "failed"
     """Something was started and did not end well."""
     INTERRUPTED = "interrupted"
-    PARTIAL = "partial"
 
 
 @attrs.frozen
@@ -46,11 +45,11 @@ def ok(command: str, report: Any, *, warnings: tuple[Problem, ...] = ()) -> Outc
     return Outcome(command, Status.OK, report, warnings)
 
 
-def refused(command: str, problems: tuple[Problem, ...], *, report: Any = None) -> Outcome:
+def refused(command: str, problems: tuple[Problem, ...]) -> Outcome:
     """A command that started nothing."""
-    return Outcome(command, Status.REFUSED, report, problems)
+    return Outcome(command, Status.REFUSED, None, problems)
 
 
-def failed(command: str, error: BackpropError, *, report: Any = None) -> Outcome:
+def failed(command: str, error: BackpropError) -> Outcome:
     """A command that an error ended."""
-    return Outcome(command, Status.FAILED, report, error.problems)
+    return Outcome(command, Status.FAILED, None, error.problems)
