@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +17,25 @@ from backprop.effects.store.handover import hand_over_adapter
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
 from backprop.plan.decision import Problem
-from backprop.plan.errors import CATALOGUE, BackpropError, hint_for
+from backprop.plan.errors import BackpropError
 from backprop.plan.events import CheckpointRemoved, CheckpointSaved, Event, Failed, Finished, Interrupted, Started
 from backprop.plan.export.card import adapter_card
 from backprop.plan.redaction import redact
 from backprop.plan.runs.checkpoint import checkpoint_name
-from backprop.plan.runs.event_log import heldout_losses_of, losses_of
+from backprop.plan.runs.course import (
+    evaluations_so_far,
+    interrupted,
+    is_over,
+    step_to_hand_over,
+    with_resume_hint,
+)
+from backprop.plan.runs.event_log import losses_of
 from backprop.plan.runs.record import RunProblem, RunRecord
 from backprop.plan.runs.report import TrainReport
 from backprop.plan.runs.retention import plan_retention
 from backprop.plan.runs.run_id import utc_text
-from backprop.plan.settings.training import OutputSettings
 from backprop.plan.settings.verbs.runs import RunStatus
-from backprop.plan.training.evaluation import EvaluationState, should_stop
+from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.outcome import Outcome, Status, ok
 from backprop.workflows.request import Emit
@@ -78,11 +83,11 @@ def execute(
 ) -> Outcome:
     """Train from the checkpoint, or from the beginning, to the planned end. The caller holds the run's lock."""
     from_step = checkpoint.manifest.step if checkpoint else 0
-    evaluations = _evaluations(run, extended=extended)
+    evaluations = evaluations_so_far(run.store.events(run.record.run_id), extended=extended)
     run.tell(Started(run.record.run_id, run.plan.length.steps.value, from_step))
     done, seconds, begun = from_step, 0.0, time.perf_counter()
     try:
-        if not _is_over(run.plan, from_step, evaluations):
+        if not is_over(run.plan, from_step, evaluations):
             result = _train(run, rows=rows, checkpoint=checkpoint, evaluations=evaluations)
             done, seconds = result.last_step, result.seconds
             if result.interrupted:
@@ -92,17 +97,6 @@ def execute(
         return _failed(command, run, error, time.perf_counter() - begun, warnings)
     except KeyboardInterrupt:
         return _interrupted(command, run, _steps_saved(run), time.perf_counter() - begun, warnings)
-
-
-def _is_over(plan: TrainPlan, step: int, evaluations: EvaluationState) -> bool:
-    stopped_early = plan.evaluation is not None and should_stop(evaluations, plan.evaluation)
-    return step >= plan.length.steps.value or stopped_early
-
-
-def _evaluations(run: Run, *, extended: bool) -> EvaluationState:
-    """Who asks for more steps asks for more patience, too."""
-    state = EvaluationState.after(heldout_losses_of(run.store.events(run.record.run_id)))
-    return attrs.evolve(state, since_best=0) if extended else state
 
 
 def _train(run: Run, *, rows: RowSinks, checkpoint: Checkpoint | None, evaluations: EvaluationState) -> TrainResult:
@@ -135,7 +129,7 @@ def _committer(run: Run) -> CommitCheckpoint:
             data_fingerprint=run.record.fingerprints.data,
         )
         run.tell(CheckpointSaved(step, checkpoint_name(step)))
-        best = EvaluationState.after(heldout_losses_of(run.store.events(run.record.run_id))).best_step
+        best = evaluations_so_far(run.store.events(run.record.run_id)).best_step
         steps = list_checkpoints(run.directory)
         for old in plan_retention(steps, best_step=best, keep=run.plan.checkpoints.keep):
             prune(run.directory, (old,))
@@ -147,8 +141,8 @@ def _committer(run: Run) -> CommitCheckpoint:
 def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
     """The adapter of the best step, else of the last, goes to its place; ``<output>/lora`` leads to it."""
     events = run.store.events(run.record.run_id)
-    losses, evaluations = losses_of(events), EvaluationState.after(heldout_losses_of(events))
-    step = evaluations.best_step or steps_done
+    losses, evaluations = losses_of(events), evaluations_so_far(events)
+    step = step_to_hand_over(evaluations, steps_done=steps_done)
     last_loss = losses[-1][1] if losses else None
     tokenizer = run.plan.tokenizer
     adapter = hand_over_adapter(
@@ -184,12 +178,7 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
 
 def _interrupted(command: str, run: Run, step: int, seconds: float, warnings: tuple[Problem, ...]) -> Outcome:
     run.tell(Interrupted(step))
-    problem = Problem(
-        "RUNTIME_TRAINING_ABORTED",
-        f"Run {run.record.run_id} was interrupted; {step} of {run.plan.length.steps.value} steps are saved.",
-        where=str(run.directory),
-        hint=f"Continue with `{resume_command(run)}`.",
-    )
+    problem = interrupted(run.record.run_id, plan=run.plan, step=step, run_dir=str(run.directory))
     record = _record_failure(run, problem, step, seconds)
     return Outcome(command, Status.INTERRUPTED, _report(run, record), (problem, *warnings))
 
@@ -200,9 +189,8 @@ def _failed(command: str, run: Run, error: BackpropError, seconds: float, warnin
     step = _steps_saved(run)
     run.tell(Failed(step, first.code, first.message))
     record = _record_failure(run, first, step, seconds)
-    resumable = attrs.evolve(first, hint=f"{hint_for(first)} Then continue with `{resume_command(run)}`.")
-    shown = (resumable if CATALOGUE[first.code].retryable else first, *error.problems[1:])
-    return Outcome(command, Status.FAILED, _report(run, record), (*shown, *warnings))
+    shown = with_resume_hint(first, run.record.run_id, output_dir=run.plan.output_dir)
+    return Outcome(command, Status.FAILED, _report(run, record), (shown, *error.problems[1:], *warnings))
 
 
 def _record_failure(run: Run, problem: Problem, step: int, seconds: float) -> RunRecord:
@@ -219,13 +207,6 @@ def _record_failure(run: Run, problem: Problem, step: int, seconds: float) -> Ru
 
 def _steps_saved(run: Run) -> int:
     return max(list_checkpoints(run.directory), default=0)
-
-
-def resume_command(run: Run) -> str:
-    """What the user types to go on."""
-    output = run.plan.output_dir
-    where = "" if output == OutputSettings().output_dir else f" --output {shlex.quote(output)}"
-    return f"backprop resume {run.record.run_id}{where}"
 
 
 def _report(run: Run, record: RunRecord) -> TrainReport:
