@@ -142,7 +142,7 @@ def test_a_share_leaves_rows_on_both_sides_and_equal_rows_on_one(hashes: list[in
 def test_equal_content_has_an_equal_hash_and_other_content_another(
     one: Conversation, other: Conversation, seed: int
 ) -> None:
-    copied = Conversation(tuple(dict(reversed(m.items())) for m in one.messages), one.learned)
+    copied = Conversation(tuple(dict(reversed(list(m.items()))) for m in one.messages), one.learned)
     assert content_hash(one, seed=seed) == content_hash(copied, seed=seed)
     assert (content_hash(one, seed=seed) == content_hash(other, seed=seed)) == (one == other)
 

@@ -113,7 +113,7 @@ def test_of_two_sources_the_stronger_one_gives_value_and_origin(bound: BoundOpti
 @given(st.integers(1, 10**6), st.floats(0.1, 100), st.permutations(range(2)))
 @example(1, 1.0, [0, 1])
 def test_of_two_that_exclude_each_other_the_stronger_source_stays(steps: int, epochs: float, order: list[int]) -> None:
-    pair = [{"training.max_steps": steps}, {"training.num_train_epochs": epochs}]
+    pair: list[dict[str, Any]] = [{"training.max_steps": steps}, {"training.num_train_epochs": epochs}]
     layers = [
         Layer(source, "f", pair[i], typed=True) for source, i in zip((Source.CONFIG, Source.USER), order, strict=True)
     ]

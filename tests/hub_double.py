@@ -149,7 +149,8 @@ def ask(hub: Hub | str, home: Path, question: Callable[[], T], **more: str) -> T
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
     assert os.waitpid(pid, 0)[1] == 0, "the child failed; its traceback stands on stderr"
-    return pickle.loads(answer)
+    found: T | Problem = pickle.loads(answer)
+    return found
 
 
 def _answer_or_problem(question: Callable[[], T]) -> T | Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def _flags(options: Any) -> str:
     return _table(rows) if len(rows) > 1 else ""
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     header, *body = rows
     lines = [_line(header), _line(["---"] * len(header)), *map(_line, body)]
     return "\n".join(lines)

@@ -279,8 +279,10 @@ def test_json_is_valid_whatever_the_arguments_and_the_encoding(encoding: str) ->
 
 
 def test_an_interrupt_exits_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "backprop.workflows.info.platform.platform", lambda: signal.raise_signal(signal.SIGINT) or "never reached"
-    )
+    def interrupted() -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "never reached"
+
+    monkeypatch.setattr("backprop.workflows.info.platform.platform", interrupted)
     code, _, err = said(capsys, "info")
     assert (code, err.splitlines()[0]) == (130, "[RUNTIME_INTERRUPTED] Interrupted.")

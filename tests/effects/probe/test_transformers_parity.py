@@ -66,7 +66,13 @@ def test_text_and_tokens_are_those_of_transformers(template: str | None, message
 
 def test_tools_and_calls_are_written_as_transformers_writes_them(auto: Any) -> None:
     tokens = {"bos_token": auto.bos_token}
-    messages = [TURNS[0], CALL, {"role": "tool", "content": "18 °C"}, {"role": "observer", "content": "-"}, TURNS[3]]
+    messages: list[dict[str, Any]] = [
+        TURNS[0],
+        CALL,
+        {"role": "tool", "content": "18 °C"},
+        {"role": "observer", "content": "-"},
+        TURNS[3],
+    ]
     ours = ChatTemplate(WITH_TOOLS, special_tokens=tokens)
     for tools in ([], [WEATHER]):
         theirs = auto.apply_chat_template(messages, tools=tools or None, chat_template=WITH_TOOLS, tokenize=False)

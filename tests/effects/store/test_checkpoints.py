@@ -78,6 +78,11 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def empty(checkpoint: Path) -> None:
+    shutil.rmtree(checkpoint)
+    checkpoint.mkdir()
+
+
 DAMAGES: dict[str, Any] = {
     "one bit of the weights": lambda c: flip(c / "weights.bin"),
     "cut weights": lambda c: os.truncate(c / "weights.bin", 10),
@@ -89,7 +94,7 @@ DAMAGES: dict[str, Any] = {
     "the manifest of another step": lambda c: (c / "manifest.json").write_text(
         (c / "manifest.json").read_text().replace('"step": 10', '"step": 11')
     ),
-    "only an empty directory": lambda c: (shutil.rmtree(c), c.mkdir()),
+    "only an empty directory": empty,
 }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,12 @@ def test_listing_reads_no_record_when_the_index_is_current(
     start(store, FIRST, SECOND)
     read: list[str] = []
     plain = index_module.read_json_object
-    monkeypatch.setattr(index_module, "read_json_object", lambda path: read.append(path.name) or plain(path))
+
+    def counting(path: Path) -> Mapping[str, Any]:
+        read.append(path.name)
+        return plain(path)
+
+    monkeypatch.setattr(index_module, "read_json_object", counting)
     assert len(store.index()) == 2
     assert read == ["run_history.json"]
 

@@ -16,7 +16,7 @@ from backprop.effects.train.session import train
 from backprop.effects.train.task import TrainResult, TrainTask
 from backprop.plan.data.order import epoch_order
 from backprop.plan.events import Event, Step
-from backprop.plan.facts.model import ModelSource
+from backprop.plan.facts.model import ModelFacts, ModelSource
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
 from tests.plan.training.worlds import CPU_MACHINE, dataset, planned, settings, tokens, world
@@ -66,6 +66,7 @@ def make_plan(model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = N
         heldout=facts_of(heldout) if heldout else None,
         hardware=attrs.evolve(CPU_MACHINE, cpu_has_bf16=False),
     )
+    assert isinstance(facts.model, ModelFacts)
     tiny = attrs.evolve(facts.model, name=str(model_dir), directory=str(model_dir), source=ModelSource.DIRECTORY)
     return planned(settings(**merged), attrs.evolve(facts, model=tiny))
 
@@ -81,7 +82,8 @@ class Trained:
         return [e.loss for e in self.events if isinstance(e, Step)]
 
     def weights(self, step: int) -> dict[str, torch.Tensor]:
-        return load_file(self.directory / f"checkpoint-{step}" / "adapter_model.safetensors")
+        loaded: dict[str, torch.Tensor] = load_file(self.directory / f"checkpoint-{step}" / "adapter_model.safetensors")
+        return loaded
 
 
 def run(
@@ -133,7 +135,7 @@ def plain_trl_losses(plan: TrainPlan, rows: list[Row], directory: Path) -> tuple
     )
     losses: list[float] = []
 
-    class Losses(TrainerCallback):
+    class Losses(TrainerCallback):  # type: ignore[misc]
         def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
             if "loss" in logs:
                 losses.append(logs["loss"])

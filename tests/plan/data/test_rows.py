@@ -45,9 +45,15 @@ def test_every_layout_is_told_and_read(row: Any, layout: Layout, example: Any) -
     assert read_row(row, layout, text_column="text") == example
 
 
+def conversation(row: dict[str, Any], layout: Layout) -> Conversation:
+    example = read_row(row, layout, text_column="text")
+    assert isinstance(example, Conversation)
+    return example
+
+
 def test_an_instruction_and_its_input_are_one_question() -> None:
     row = {"instruction": "Add.", "input": "2, 2", "output": "4"}
-    assert read_row(row, Layout.ALPACA, text_column="text").messages[0]["content"] == "Add.\n\n2, 2"
+    assert conversation(row, Layout.ALPACA).messages[0]["content"] == "Add.\n\n2, 2"
 
 
 def test_another_text_column_is_read_when_it_is_named() -> None:
@@ -62,7 +68,7 @@ def test_preferences_and_ratings_are_told_from_pairs() -> None:
 
 def test_a_turn_of_weight_zero_is_not_learned() -> None:
     turns = [ASKED, {**ANSWERED, "weight": 0}, ASKED, {**ANSWERED, "weight": 1}]
-    example = read_row({"messages": turns}, Layout.OPENAI, text_column="text")
+    example = conversation({"messages": turns}, Layout.OPENAI)
     assert example.learned == (False, False, False, True)
     assert example.messages[1] == ANSWERED
 
@@ -70,7 +76,7 @@ def test_a_turn_of_weight_zero_is_not_learned() -> None:
 def test_reasoning_tools_and_calls_are_kept() -> None:
     call = {"id": "1", "function": {"name": "add", "arguments": '{"a": 2}'}}
     turns = [ASKED, {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [call]}]
-    example = read_row({"messages": turns, "tools": [{"name": "add"}]}, Layout.OPENAI, text_column="text")
+    example = conversation({"messages": turns, "tools": [{"name": "add"}]}, Layout.OPENAI)
     assert example.tools == ({"name": "add"},)
     assert example.messages[1]["reasoning_content"] == "Hm."
     assert example.messages[1]["tool_calls"] == [{"id": "1", "function": {"name": "add", "arguments": {"a": 2}}}]

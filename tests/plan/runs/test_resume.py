@@ -21,7 +21,7 @@ def checkpoint(step: int) -> CheckpointManifest:
 
 
 def resume(record: Any, found: CheckpointManifest | None, **changes: Any) -> ResumePlan | Refused:
-    now = {
+    now: dict[str, Any] = {
         "run_dir": "out/runs/x",
         "model_fingerprint": "m" * 16,
         "data_fingerprint": "d" * 64,

@@ -9,8 +9,14 @@ from backprop.plan.facts.model import ModelFacts, ModelSource
 from backprop.plan.training.fingerprint import data_fingerprint, model_fingerprint
 from tests.plan.training.worlds import NOTHING, TOKENIZER, dataset, tokens, world
 
-MODEL = world().model
-assert isinstance(MODEL, ModelFacts)
+
+def the_model() -> ModelFacts:
+    model = world().model
+    assert isinstance(model, ModelFacts)
+    return model
+
+
+MODEL = the_model()
 
 
 def test_a_model_that_moves_keeps_its_name_and_one_that_changes_does_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 import pytest
@@ -210,7 +211,7 @@ def test_absent_model_and_data_are_both_named() -> None:
         ({"unended_targets": RowCount(1)}, "INPUT_TARGETS_UNENDED"),
     ],
 )
-def test_targets_that_would_train_wrongly_are_refused(changes: dict[str, object], code: str) -> None:
+def test_targets_that_would_train_wrongly_are_refused(changes: dict[str, Any], code: str) -> None:
     (problem,) = refused(settings(), world(data=dataset(tokens(**changes))))
     assert problem.code == code
 
@@ -224,9 +225,7 @@ def test_targets_that_would_train_wrongly_are_refused(changes: dict[str, object]
         ({"without_target": RowCount(2)}, {}),
     ],
 )
-def test_what_the_user_accepts_or_is_rare_is_only_a_warning(
-    changes: dict[str, object], allowing: dict[str, object]
-) -> None:
+def test_what_the_user_accepts_or_is_rare_is_only_a_warning(changes: dict[str, Any], allowing: dict[str, Any]) -> None:
     plan = planned(settings(data=allowing), world(data=dataset(tokens(**changes))))
     assert len(plan.warnings) == 1
 
