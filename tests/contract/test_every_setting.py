@@ -9,9 +9,15 @@ from typing import Any
 
 import attrs
 import pytest
+from transformers import TrainerControl, TrainerState
 
 from backprop.effects.files.token_store import TokenStore
+from backprop.effects.store.history import HistoryStore
+from backprop.effects.train.loading import add_adapter, load_base
+from backprop.effects.train.reporting import StepReporter
 from backprop.plan.data.order import epoch_order
+from backprop.plan.decision import Decision
+from backprop.plan.events import Event, Step
 from backprop.plan.runs.retention import plan_retention
 from backprop.plan.settings.option import BoundOption, options_of
 from backprop.plan.settings.resolve import Layer, Resolved, Source, resolve
@@ -19,10 +25,13 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
 from backprop.plan.training.evaluation import EvaluationState, should_stop
 from backprop.plan.training.plan import TrainPlan, plan_train
+from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.rail import Rail
 from backprop.workflows.observation import observed
 from tests.plan.training.worlds import card
 from tests.tiny import make_tiny_model, write_conversations
 
+FULL = PrecisionPlan(Decision(False, "", ""), Decision(NumberFormat.FLOAT32, "", ""))
 ON_A_CARD = "the machine has a card"
 HOLDOUT = {"data.eval_split": "0.2"}
 CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
@@ -79,7 +88,7 @@ PERMISSIONS = {
 
 ELSEWHERE = {
     "data.dataset_split": "tests/effects/probe/test_hub.py",
-    "config": "tests/cli/test_main.py",
+    "config": "tests/e2e/test_train.py",
     "resume": "tests/e2e/test_interruption.py",
     "dry_run": "tests/e2e/test_train.py",
     "show_mask": "tests/e2e/test_train.py",
@@ -143,16 +152,39 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
             "rows": (content(seen.rows.train), content(seen.rows.heldout)),
             "sft": sft_arguments(plan, staging_dir="staging"),
             "lora": lora_arguments(plan),
-            "adapter seed": plan.adapter.seed,
+            "adapter": initial_weights(plan),
             "load": (plan.model.directory, load_arguments(plan), quantization_arguments(plan)),
             "packed": plan.batch.packed_length.value if plan.batch.packed_length else None,
             "order": tuple(epoch_order(plan.length.sequences, seed=plan.seed, epoch=0, shuffle=plan.shuffle)),
             "kept": plan_retention(range(10), best_step=None, keep=plan.checkpoints.keep),
             "evaluated": plan.evaluation.every.value if plan.evaluation else None,
             "stops": plan.evaluation and should_stop(EvaluationState(1.0, 1, since_best=3), plan.evaluation),
-            "reported": plan.logging_steps,
-            "written to": plan.output_dir,
+            "reported": reported_steps(plan),
+            "written to": HistoryStore(Path(plan.output_dir)).run_dir("20260101-120000-aaaa"),
         }
+
+
+def initial_weights(plan: TrainPlan) -> str:
+    """The adapter before its first step, in a few letters."""
+    on_the_cpu = attrs.evolve(plan, rail=Decision(Rail.CPU, "", ""), precision=FULL)
+    assert plan.model.directory is not None
+    model = add_adapter(on_the_cpu, load_base(on_the_cpu, plan.model.directory))
+    digest = hashlib.sha256()
+    for name, tensor in model.named_parameters():
+        if tensor.requires_grad:
+            digest.update(name.encode() + tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def reported_steps(plan: TrainPlan) -> list[int]:
+    """The first twelve steps that are told."""
+    told: list[Event] = []
+    reporter = StepReporter(plan, emit=told.append, tokens_in_step=lambda _: 1)
+    for step in range(1, 13):
+        state = TrainerState(global_step=step, max_steps=12)
+        logs = {"loss": 1.0, "learning_rate": 1e-4}
+        reporter.on_log(None, state, TrainerControl(), logs=logs)
+    return [event.step for event in told if isinstance(event, Step)]
 
 
 def content(rows: TokenStore) -> str:
@@ -168,7 +200,7 @@ def content(rows: TokenStore) -> str:
 def test_every_setting_changes_what_is_done(bound: BoundOption, files: dict[str, str]) -> None:
     if bound.key in ELSEWHERE:
         text = (Path(__file__).parents[2] / ELSEWHERE[bound.key]).read_text(encoding="utf-8")
-        assert bound.flag in text or bound.name in text
+        assert f'"{bound.flag}"' in text or f"{bound.name}=" in text
     elif bound.key in PERMISSIONS:
         needed, value = PERMISSIONS[bound.key]
         refused, allowed = (done_with(v, files, "") for v in (needed, {**needed, bound.key: value}))

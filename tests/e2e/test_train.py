@@ -79,3 +79,11 @@ def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path: Path, model: str, 
     subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)
     (run,) = backprop("runs", "--json", cwd=tmp_path).data["runs"]
     assert run["run_status"] == "completed"
+
+
+def test_a_configuration_file_sets_what_no_flag_does(tmp_path: Path, model: str, data: str) -> None:
+    (tmp_path / "mine.toml").write_text("[training]\nmax_steps = 7\nseed = 5\n", encoding="utf-8")
+    words = ("train", "-m", model, "-d", data, "--config", "mine.toml", "--seed", "6", "--dry-run", "--json")
+    plan = backprop(*words, cwd=tmp_path).data["plan"]
+    assert plan["length"]["steps"] == {"value": 7, "rule": "set by mine.toml", "why": "You asked for it."}
+    assert plan["seed"] == 6
