@@ -27,8 +27,8 @@ def told(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
 @pytest.mark.parametrize(
     ("level", "lines"),
     [
-        ("INFO", ["loading", "[CONFIG_INVALID] bad", "[CONFIG_DEPRECATED] old"]),
-        ("WARNING", ["[CONFIG_INVALID] bad", "[CONFIG_DEPRECATED] old"]),
+        ("INFO", ["loading", "[CONFIG_INVALID] bad", "[CONFIG_DEPRECATED] Warning: old"]),
+        ("WARNING", ["[CONFIG_INVALID] bad", "[CONFIG_DEPRECATED] Warning: old"]),
         ("ERROR", ["[CONFIG_INVALID] bad"]),
     ],
 )

@@ -10,8 +10,9 @@ from backprop.plan.redaction import redact
 
 def problem_text(problem: Problem, style: Style) -> str:
     """``[CODE] message`` with the hint on the next line, secrets masked."""
-    paint = style.red if problem.severity is Severity.ERROR else style.yellow
-    message = printable(redact(problem.message))
+    is_error = problem.severity is Severity.ERROR
+    paint = style.red if is_error else style.yellow
+    message = ("" if is_error else "Warning: ") + printable(redact(problem.message))
     hint = printable(redact(hint_for(problem)))
     where = printable(redact(problem.where))
     place = f" ({where})" if where and where not in message and where not in hint else ""

@@ -128,6 +128,7 @@ def _committer(run: Run) -> CommitCheckpoint:
             plan_fingerprint=run.record.fingerprints.plan,
             data_fingerprint=run.record.fingerprints.data,
         )
+        run.change(steps_done=step)
         run.tell(CheckpointSaved(step, checkpoint_name(step)))
         best = evaluations_so_far(run.store.events(run.record.run_id)).best_step
         steps = list_checkpoints(run.directory)

@@ -10,7 +10,7 @@ from backprop.effects.store.checkpoints import Checkpoint, latest_valid, set_asi
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.store.liveness import this_worker
 from backprop.plan.decision import Problem, Refused
-from backprop.plan.events import Planned
+from backprop.plan.events import Planned, Stage
 from backprop.plan.facts.absent import Absent
 from backprop.plan.runs.record import RunRecord
 from backprop.plan.runs.report import DryRunReport
@@ -50,10 +50,12 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
             return refused(command, (*decided.problems, *warnings))
         plan = _plan_of(record, decided)
         if settings.dry_run:
-            report = DryRunReport(plan, fingerprint(plan))
+            report = DryRunReport(plan, fingerprint(plan), from_step=decided.from_step)
             return ok(command, report, warnings=(*warnings, *decided.warnings))
         continued = _continue(store, record, decided, plan)
         set_aside_beyond(run_dir, decided.from_step)
+        for told in decided.warnings:
+            request.emit(Stage(told.message))
         request.emit(Planned(continued.plan))
         assert seen.rows is not None, "the tokenizer was there"
         return execute(

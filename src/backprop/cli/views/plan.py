@@ -43,6 +43,14 @@ def quantity(number: float) -> str:
 _WIDEST_VALUE = 34
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _every(steps: int) -> str:
+    return "every step" if steps == 1 else f"every {steps:,} steps"
+
+
 def _table(lines: list[Line], style: Style, *, names: int, values: int) -> str:
     rows = [
         (style.dim(name.ljust(names)), style.cyan(printable(value).ljust(values)), printable(why))
@@ -105,13 +113,17 @@ def _dataset(name: str, data: DatasetFacts, plan: TrainPlan) -> Iterator[Line]:
 
 def _tokens(tokens: TokenFacts) -> Iterator[Line]:
     share = tokens.supervised_tokens / tokens.tokens if tokens.tokens else 0
-    lengths = f"half of the rows up to {tokens.uncut_p50:,}, nine in ten up to {tokens.uncut_p90:,}"
-    yield "tokens", f"{tokens.tokens:,}", f"rows have {lengths}, the longest {tokens.longest_uncut:,}"
+    lengths = f"half of the rows have up to {tokens.uncut_p50:,}, nine in ten up to {tokens.uncut_p90:,}"
+    yield "tokens", f"{tokens.tokens:,}", f"{lengths}, the longest has {tokens.longest_uncut:,}"
     yield "learned", f"{tokens.supervised_tokens:,} ({share:.0%})", "the answers and the tokens that end them"
     if tokens.truncated.rows:
-        yield "cut", f"{tokens.truncated.rows:,} rows", f"longer than the sequence, such as {tokens.truncated.example}"
+        yield (
+            "cut",
+            _count(tokens.truncated.rows, "row"),
+            f"longer than the sequence, such as {tokens.truncated.example}",
+        )
     if tokens.without_target.rows:
-        yield "left out", f"{tokens.without_target.rows:,} rows", "nothing in them is learned"
+        yield "left out", _count(tokens.without_target.rows, "row"), "nothing in them is learned"
 
 
 def _adapter(plan: TrainPlan) -> Iterator[Line]:
@@ -133,9 +145,9 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
         yield _line("packed length", batch.packed_length, f"{batch.packed_length.value:,} tokens")
     yield _line("batch", batch.micro_batch)
     yield _line("accumulation", batch.accumulation)
-    yield "", f"{batch.effective} sequences a step", f"{batch.micro_batch.value} × {batch.accumulation.value}"
+    yield "", f"{_count(batch.effective, 'sequence')} a step", f"{batch.micro_batch.value} × {batch.accumulation.value}"
     yield _line("steps", length.steps, f"{length.steps.value:,}")
-    passes = f"{length.epochs:.2f} passes over {length.sequences:,} sequences"
+    passes = f"{length.epochs:.2f} passes over {_count(length.sequences, 'sequence')}"
     if length.tokens is not None:
         yield "", f"{quantity(length.tokens)} tokens", f"{quantity(length.supervised_tokens or 0)} learned, in {passes}"
     else:
@@ -143,7 +155,7 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
     yield "order", "shuffled" if plan.shuffle else "as given", f"seed {plan.seed}"
     yield from _evaluation(plan)
     every = plan.checkpoints.every
-    yield _line("checkpoint", every, f"every {every.value:,} steps")
+    yield _line("checkpoint", every, _every(every.value))
     yield (
         "",
         f"{plan.checkpoints.keep} kept",
@@ -155,7 +167,7 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
 def _evaluation(plan: TrainPlan) -> Iterator[Line]:
     if plan.evaluation is None:
         return
-    yield _line("evaluation", plan.evaluation.every, f"every {plan.evaluation.every.value:,} steps")
+    yield _line("evaluation", plan.evaluation.every, _every(plan.evaluation.every.value))
     if plan.evaluation.patience is not None:
         yield "early stop", f"{plan.evaluation.patience} evaluations", "without a better held-out loss"
 
@@ -164,7 +176,7 @@ def _update(plan: TrainPlan) -> Iterator[Line]:
     rate = plan.learning_rate
     yield _line("learning rate", rate.peak, f"{rate.peak.value:g}")
     yield _line("schedule", rate.scheduler, rate.scheduler.value.value)
-    yield _line("warm-up", rate.warmup_steps, f"{rate.warmup_steps.value} steps")
+    yield _line("warm-up", rate.warmup_steps, _count(rate.warmup_steps.value, "step"))
     yield _line("optimizer", plan.optimizer, plan.optimizer.value.value)
     if plan.weight_decay:
         yield "weight decay", f"{plan.weight_decay:g}", "decoupled, on every trainable weight"

@@ -9,6 +9,7 @@ from backprop.cli.style import Style, printable
 from backprop.cli.views.plan import show_plan
 from backprop.cli.views.runs import status_text
 from backprop.plan.events import Failed, Interrupted, Step
+from backprop.plan.runs.course import resume_command
 from backprop.plan.runs.event_log import RecordedEvent
 from backprop.plan.runs.shown import ShowRunReport
 
@@ -38,7 +39,7 @@ def _head(report: ShowRunReport, style: Style) -> Iterator[tuple[str, str]]:
     if report.problem is not None:
         yield "problem", f"[{report.problem.code}] {printable(report.problem.message)}"
     if report.resumable:
-        yield "to go on", f"backprop resume {report.run_id}"
+        yield "to go on", resume_command(report.run_id, output_dir=report.plan.output_dir)
     yield "began", report.created_at
     if report.ended_at:
         yield "ended", report.ended_at

@@ -15,7 +15,8 @@ def show(report: DryRunReport | TrainReport, style: Style) -> str:
     """The plan of a dry run with the rows that were asked for, or how the run ended."""
     if isinstance(report, DryRunReport):
         plan = show_planned(Planned(report.plan, report.examples), style)
-        return f"{plan}\n\nThis is the plan {report.fingerprint}; nothing was started."
+        done = f" It goes on after step {report.from_step:,}." if report.from_step else ""
+        return f"{plan}\n\nThis is the plan {report.fingerprint}; nothing was started.{done}"
     return _ended(report, style)
 
 

@@ -167,7 +167,9 @@ def _write(row: ReadRow, tokens: RowTokenizer) -> tuple[str, Written | Problem]:
 
 def _open_train(settings: DataSettings, tokenizer: ChatTokenizer | Absent) -> RowSource:
     if settings.dataset_name is None:
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", "No data set was given.", where="--data"))
+        raise BackpropError(
+            Problem("INPUT_VALIDATION_FAILED", "No data set was given.", where="--data", hint="Pass --data FILE.")
+        )
     source = open_source(settings.dataset_name, settings, flag="--data")
     _check_template(source, tokenizer)
     return source

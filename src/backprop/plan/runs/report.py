@@ -16,6 +16,8 @@ class DryRunReport:
     plan: TrainPlan
     fingerprint: str
     examples: tuple[MaskExample, ...] = ()
+    from_step: int = 0
+    """Steps of the plan that are done already; 0 for a new run."""
 
 
 @attrs.frozen

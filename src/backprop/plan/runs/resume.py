@@ -10,6 +10,7 @@ from backprop.plan.decision import Problem, Refused, warning
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
+from backprop.plan.runs.course import resume_command
 from backprop.plan.runs.record import RunRecord
 from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
@@ -93,7 +94,8 @@ def _finished(record: RunRecord) -> Problem:
         "INPUT_RESUME_NOT_FOUND",
         f"Run {record.run_id} is complete: all of its {record.num_steps} steps are done.",
         where=record.run_id,
-        hint=f"To train it further: `backprop resume {record.run_id} --steps {record.num_steps * 2}`.",
+        hint=f"To train it further: `{resume_command(record.run_id, output_dir=record.plan.output_dir)}"
+        f" --steps {record.num_steps * 2}`.",
     )
 
 
@@ -109,7 +111,7 @@ def _nothing_to_extend(record: RunRecord, run_dir: str) -> Problem:
 def _begins_again(record: RunRecord, run_dir: str) -> Problem:
     return warning(
         "STATE_CHECKPOINT_INVALID",
-        f"Run {record.run_id} has no usable checkpoint in {run_dir}: it begins again at step 0, with the same plan.",
+        f"Run {record.run_id} has no usable checkpoint in {run_dir}: it begins again at step 0.",
         where=record.run_id,
         hint="A lower --save-steps makes the first checkpoint earlier.",
     )

@@ -87,10 +87,14 @@ def plan_packing(
     capacity = _packed_length(rail, data, sequence_length)
     packed = count_packed(data.tokens.length_counts, capacity.value)
     if chosen is None and packed < effective:
-        why = f"All rows fit into {packed} packed sequence(s): one update would see them more than once."
+        made = "1 sequence" if packed == 1 else f"{packed} sequences"
+        why = (
+            f"Packed into {capacity.value:,} tokens each, all rows are {made}: one update would see them twice or more."
+        )
         return Decision(False, "too few rows to pack", why), None
     rows = data.tokens.sequences
-    why = f"{rows:,} rows become {packed:,} sequences, each row isolated from its neighbours."
+    made = "1 sequence" if packed == 1 else f"{packed:,} sequences"
+    why = f"{rows:,} rows become {made}, each row isolated from its neighbours."
     return chosen or Decision(True, "default", why), capacity
 
 

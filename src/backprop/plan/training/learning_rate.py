@@ -47,6 +47,8 @@ def _warmup(settings: TrainingSettings, steps: int, origins: Origins) -> Decisio
         value = math.ceil(settings.warmup_ratio * steps)
         return given(origins, "training.warmup_ratio", value)
     value = min(DEFAULT_WARMUP_STEPS, steps // 10)
+    if value == 0:
+        return Decision(0, "10 steps, at most a tenth", "The run is too short for a gentle start.")
     return Decision(value, "10 steps, at most a tenth", "A gentle start, while the optimizer's averages fill.")
 
 

@@ -68,6 +68,6 @@ def _steps(settings: TrainingSettings, *, sequences: int, effective: int, origin
         return Decision(
             steps,
             f"set by {origin.name if origin else '--epochs'}",
-            f"{settings.num_train_epochs:g} passes over {sequences:,} sequences, {effective} a step.",
+            f"{settings.num_train_epochs:g} passes over {sequences:,} sequences, {effective} a step; whole steps.",
         )
     return Decision(DEFAULT_STEPS, "default", "Enough to see whether the loss falls; set --steps or --epochs.")
