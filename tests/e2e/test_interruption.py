@@ -154,3 +154,19 @@ def test_a_run_is_continued_from_another_directory(tmp_path: Path, model: str, d
     done = backprop(*more, *output, cwd=elsewhere).data
     assert done["steps_done"] == 4
     assert "--lr" in done["problems"][0]["message"]
+
+
+def test_a_killed_run_shows_the_steps_that_are_saved_and_how_to_go_on(tmp_path: Path, model: str, data: str) -> None:
+    output = ("-o", "my runs")
+    process = start(
+        "train", "-m", model, "-d", data, *FAST, *output, "--steps", "400", "--save-steps", "2", cwd=tmp_path
+    )
+    process.wait_until_it_says("checkpoint of step 2 saved")
+    process.signal(signal.SIGKILL)
+    process.ended()
+    (run,) = backprop("runs", *output, "--json", cwd=tmp_path).data["runs"]
+    assert run["steps_done"] >= 2
+    shown = backprop("show-run", run["run_id"], *output, cwd=tmp_path).stdout
+    assert f"backprop resume {run['run_id']} --output 'my runs'" in shown
+    dry = backprop("resume", run["run_id"], *output, "--dry-run", cwd=tmp_path).stdout
+    assert "It goes on after step" in dry
