@@ -112,7 +112,7 @@ class Graph:
         self.gradients: list[Tensor] = []
         self.casts: dict[int, tuple[Tensor, Tensor]] | None = None
         """Parameters cast by autocast, kept until its context ends."""
-        self._order = 0
+        self.order = 0
         self._packing: _Region | None = None
         self._recomputing: tuple[_Region, list[int]] | None = None
         self._leaves: dict[int, Tensor] = {}
@@ -128,8 +128,8 @@ class Graph:
         """The node of an operation on ``inputs``, or None when none of them needs a gradient."""
         if not any(tensor.needs_grad for tensor in inputs):
             return None
-        self._order += 1
-        node = Node(self._order, inputs, formula, 1)
+        self.order += 1
+        node = Node(self.order, inputs, formula, 1)
         for tensor in saves:
             node.saved.append(self._pack(tensor))
         return node

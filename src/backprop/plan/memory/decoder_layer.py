@@ -84,11 +84,11 @@ class DecoderLayer:
     mlp: Mlp
     output_norm: RmsNorm | None
 
-    def __call__(self, graph: Graph, hidden: Tensor, *shared: Tensor) -> Tensor:
-        """(T, H) -> (T, H); ``shared``: cosines, sines, and the mask if one is made."""
+    def __call__(self, graph: Graph, hidden: Tensor, cos: Tensor, sin: Tensor, *masks: Tensor) -> Tensor:
+        """(T, H) -> (T, H); ``masks``: those that attention reads, of which it takes the first."""
         residual = hidden
         hidden = self.input_norm(graph, hidden)
-        hidden, _weights = self.attention(graph, hidden, *shared)
+        hidden, _weights = self.attention(graph, hidden, cos, sin, masks[0] if masks else None)
         if self.attention_norm is not None:
             hidden = self.attention_norm(graph, hidden)
         hidden = op.add(graph, residual, hidden)

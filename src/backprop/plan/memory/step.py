@@ -1,0 +1,160 @@
+"""One training step on a tape: embeddings, layers, loss, and all of it backward.
+
+Three layers stand for all: what the middle one leaves behind, forward and backward, counts once more for every layer
+that it stands for.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import attrs
+
+from backprop.plan.memory import operators as op
+from backprop.plan.memory.autograd import Graph, Node, Tensor
+from backprop.plan.memory.decoder_layer import DecoderLayer
+from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
+from backprop.plan.memory.network import decoder_layer, norm, weight
+from backprop.plan.memory.structure import StepStructure
+from backprop.plan.memory.tape import Symbol, Tape
+from backprop.plan.memory.term import TermName
+from backprop.plan.memory.training import LossHead
+
+
+@attrs.frozen(eq=False)
+class StepTape:
+    """The events of a step, and where the middle layer's stand among them."""
+
+    symbols: tuple[Symbol, ...]
+    events: tuple[int, ...]
+    repeated_events: frozenset[int]
+    moments: tuple[tuple[int, str], ...]
+    forward: tuple[int, int]
+    """Events of the middle layer's forward, ``[start, end)``; empty when there is none."""
+    backward: tuple[int, int]
+
+
+@attrs.define
+class _Middle:
+    """Watches the nodes of backward for those of the middle layer."""
+
+    tape: Tape
+    first_order: int = 0
+    last_order: int = 0
+    start: int = 0
+    end: int = 0
+
+    def __call__(self, node: Node) -> None:
+        is_inside = self.first_order < node.order <= self.last_order
+        if is_inside and not self.tape.in_middle and not self.end:
+            self.start = len(self.tape.events)
+            self.tape.in_middle = True
+        elif not is_inside and self.tape.in_middle:
+            self.end = len(self.tape.events)
+            self.tape.in_middle = False
+
+
+@functools.lru_cache(maxsize=256)
+def trace_step(structure: StepStructure) -> StepTape:
+    """The tape of one micro-step; costs milliseconds, so it is kept for the next plan of the same structure."""
+    tape = Tape()
+    graph = Graph(
+        tape,
+        has_gradients=structure.has_gradients,
+        autocast=structure.autocast,
+        double_quantization=structure.double_quantization,
+    )
+    middle = _Middle(tape)
+    forward = _run(graph, structure, middle)
+    tape.is_closed = True
+    return StepTape(
+        symbols=tuple(tape.symbols),
+        events=tuple(tape.events),
+        repeated_events=frozenset(tape.repeated_events),
+        moments=tuple(tape.moments),
+        forward=forward,
+        backward=(middle.start, middle.end),
+    )
+
+
+def _run(graph: Graph, structure: StepStructure, middle: _Middle) -> tuple[int, int]:
+    embedding = weight(structure, ("V", "H"))
+    head = embedding if structure.is_tied else weight(structure, ("V", "H"))
+    layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
+    graph.casts = {} if structure.autocast else None
+    graph.tape.mark("forward")
+    hidden, forward = _backbone(graph, structure, middle, embedding, layers)
+    hidden = norm(structure, ("H",), ("T",))(graph, hidden)
+    loss, outputs = _loss(graph, structure, hidden, head)
+    if not structure.keep_outputs:
+        outputs = None
+    del hidden
+    if graph.casts is not None:
+        graph.casts.clear()
+    graph.casts = None
+    graph.tape.mark("loss")
+    graph.tape.term = TermName.BACKWARD
+    graph.backward(loss, on_node=middle)
+    if graph.tape.in_middle:
+        middle.end = len(graph.tape.events)
+        graph.tape.in_middle = False
+    del outputs
+    return forward
+
+
+def _backbone(
+    graph: Graph, structure: StepStructure, middle: _Middle, embedding: Tensor, layers: list[DecoderLayer]
+) -> tuple[Tensor, tuple[int, int]]:
+    tape = graph.tape
+    hidden = _embed(graph, structure, embedding)
+    positions = graph.new(("S",), 8)
+    shared = _shared(graph, structure, hidden)
+    forward = (0, 0)
+    for place, layer in enumerate(layers):
+        is_middle = len(layers) == 3 and place == 1
+        if is_middle:
+            start = len(tape.events)
+            middle.first_order = graph.order
+            tape.in_middle = True
+        run = functools.partial(layer, graph)
+        hidden = graph.checkpoint(run, hidden, *shared) if structure.checkpoints else run(hidden, *shared)
+        if is_middle:
+            tape.in_middle = False
+            middle.last_order = graph.order
+            forward = (start, len(tape.events))
+    del positions
+    return hidden, forward
+
+
+def _embed(graph: Graph, structure: StepStructure, embedding: Tensor) -> Tensor:
+    """Backward of an embedding makes a gradient of the whole matrix."""
+    dims, itemsize = embedding.dims, embedding.itemsize
+    node = graph.record([embedding], lambda g, _saved, _grads: [g.new(dims, itemsize)])
+    hidden = graph.result(("T", "H"), itemsize, node)
+    if structure.scales_embeddings:
+        hidden = op.scale(graph, hidden)
+    if structure.checkpoints and not structure.is_full:
+        # enable_input_require_grads: a leaf of its own
+        hidden.needs_grad = True
+    return hidden
+
+
+def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tensor]:
+    """Cosines and sines for one sequence, and the additive or boolean masks."""
+    rows = ("S", "D", "rotary")
+    masks = []
+    if structure.has_mask:
+        count = 2 if structure.has_sliding_mask else 1
+        masks = [graph.new(("S", "S"), hidden.itemsize) for _ in range(count)]
+    frequencies = graph.new((*rows, "1/2"), 4)
+    joined = graph.new(rows, 4)
+    cos, sin = graph.new(rows, 4), graph.new(rows, 4)
+    shared = [op.cast(graph, cos, hidden.itemsize), op.cast(graph, sin, hidden.itemsize)]
+    del frequencies, joined, cos, sin
+    return [*shared, *masks]
+
+
+def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) -> tuple[Tensor, Tensor | None]:
+    if structure.loss is LossHead.FUSED:
+        return fused_loss(graph, hidden, head), None
+    return full_logits_loss(graph, hidden, head, soft_caps=structure.soft_caps_logits)
