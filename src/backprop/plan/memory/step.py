@@ -83,6 +83,7 @@ def _run(graph: Graph, structure: StepStructure, middle: _Middle) -> tuple[int, 
     layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
     graph.casts = {} if structure.autocast else None
     graph.tape.mark("forward")
+    positions = graph.new(("S",), 8)
     hidden, forward = _backbone(graph, structure, middle, embedding, layers)
     hidden = norm(structure, ("H",), ("T",))(graph, hidden)
     loss, outputs = _loss(graph, structure, hidden, head)
@@ -94,11 +95,12 @@ def _run(graph: Graph, structure: StepStructure, middle: _Middle) -> tuple[int, 
     graph.casts = None
     graph.tape.mark("loss")
     graph.tape.term = TermName.BACKWARD
+    graph.tape.in_backward = True
     graph.backward(loss, on_node=middle)
     if graph.tape.in_middle:
         middle.end = len(graph.tape.events)
         graph.tape.in_middle = False
-    del outputs
+    del outputs, positions
     return forward
 
 
@@ -107,7 +109,6 @@ def _backbone(
 ) -> tuple[Tensor, tuple[int, int]]:
     tape = graph.tape
     hidden = _embed(graph, structure, embedding)
-    positions = graph.new(("S",), 8)
     shared = _shared(graph, structure, hidden)
     forward = (0, 0)
     for place, layer in enumerate(layers):
@@ -120,9 +121,10 @@ def _backbone(
         hidden = graph.checkpoint(run, hidden, *shared) if structure.checkpoints else run(hidden, *shared)
         if is_middle:
             tape.in_middle = False
+            assert hidden.buffer is not None
+            hidden.buffer.repeated = False  # the next layer's input: the middle layer's backward frees its own
             middle.last_order = graph.order
             forward = (start, len(tape.events))
-    del positions
     return hidden, forward
 
 

@@ -50,6 +50,7 @@ class Tape:
         """Position from which on a moment lasts."""
         self.term = TermName.ACTIVATIONS
         self.in_middle = False
+        self.in_backward = False
         self.is_closed = False
         self._index: dict[Symbol, int] = {}
 
@@ -61,7 +62,7 @@ class Tape:
             index = self._index[symbol] = len(self.symbols)
             self.symbols.append(symbol)
         self.events.append(index)
-        return Buffer(self, index, repeated=self.in_middle)
+        return Buffer(self, index, repeated=self.in_middle and not self.in_backward)
 
     def release(self, buffer: Buffer) -> None:
         """Write that ``buffer`` is free again."""
