@@ -152,7 +152,7 @@ class Graph:
             seen[0] += 1
             if seen[0] == len(region.packed):
                 raise _StopRecomputation
-            return Tensor((), 0, None)
+            return tensor.detached()
         if self._packing is not None:
             region = self._packing
             packed = _Packed(region, len(region.packed))

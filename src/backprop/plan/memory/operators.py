@@ -10,12 +10,6 @@ from collections.abc import Sequence
 from backprop.plan.memory.autograd import Dims, Graph, Tensor
 from backprop.plan.memory.term import TermName
 
-Grads = "list[Tensor | None]"
-
-
-def _like(graph: Graph, dims: Dims, itemsize: int) -> Tensor:
-    return graph.new(dims, itemsize)
-
 
 def cast(graph: Graph, x: Tensor, itemsize: int) -> Tensor:
     """``x.to(dtype)``: nothing when the dtype is that already; saves nothing."""
@@ -51,15 +45,10 @@ def add_constant(graph: Graph, a: Tensor) -> Tensor:
 
 
 def scale(graph: Graph, a: Tensor) -> Tensor:
-    """``a * number``: saves the number, which takes no memory; its backward makes one tensor."""
+    """``a * number``, ``a / number``: saves nothing that a hook sees; its backward makes one tensor."""
     dims, itemsize = a.dims, a.itemsize
-    node = graph.record([a], lambda g, _saved, _grads: [g.new(dims, itemsize)], [Tensor((), 0, None)])
+    node = graph.record([a], lambda g, _saved, _grads: [g.new(dims, itemsize)])
     return graph.result(dims, itemsize, node)
-
-
-def divide(graph: Graph, a: Tensor) -> Tensor:
-    """``a / number``."""
-    return scale(graph, a)
 
 
 def multiply(graph: Graph, a: Tensor, b: Tensor, *, out: Dims | None = None) -> Tensor:
@@ -247,7 +236,7 @@ def linear_4bit(graph: Graph, x: Tensor, weight: Dims, out: Dims) -> Tensor:
         del dequantized
         return [grad]
 
-    absmax = _absmax(graph, weight)
+    absmax = _absmax(graph, weight, count=2)
     dequantized = graph.new(weight, 2, term=TermName.DEQUANTIZED)
     result = graph.result(out, 2, None)
     del dequantized, absmax
@@ -257,19 +246,16 @@ def linear_4bit(graph: Graph, x: Tensor, weight: Dims, out: Dims) -> Tensor:
     return cast(graph, result, source)
 
 
-def _absmax(graph: Graph, weight: Dims) -> list[Tensor]:
+def _absmax(graph: Graph, weight: Dims, *, count: int) -> list[Tensor]:
+    """Block maxima widened to fp32; ``count`` 2 where adding their offset makes a second tensor."""
     if not graph.double_quantization:
         return []
-    blocks = ("1/64", *weight)
-    first = graph.new(blocks, 4, term=TermName.DEQUANTIZED)
-    second = graph.new(blocks, 4, term=TermName.DEQUANTIZED)
-    del first
-    return [second]
+    return [graph.new(("1/64", *weight), 4, term=TermName.DEQUANTIZED) for _ in range(count)]
 
 
 def dequantize(graph: Graph, weight: Dims) -> Tensor:
     """``dequantize_4bit``: the whole weight in bf16."""
-    absmax = _absmax(graph, weight)
+    absmax = _absmax(graph, weight, count=1)
     result = graph.new(weight, 2, term=TermName.DEQUANTIZED)
     del absmax
     return result

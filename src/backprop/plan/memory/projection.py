@@ -28,18 +28,18 @@ class Projection:
         """(T, inputs) -> (T, outputs)."""
         if self.lora_a is None or self.lora_b is None:
             return self._base(graph, x)
-        result = self._base(graph, x)
         if self.is_quantized:
-            return self._add_to_4bit(graph, x, op.copy(graph, result), self.lora_a, self.lora_b)
-        return self._add(graph, x, result, self.lora_a, self.lora_b)
+            return self._add_to_4bit(graph, x, self.lora_a, self.lora_b)
+        return self._add(graph, x, self.lora_a, self.lora_b)
 
     def _base(self, graph: Graph, x: Tensor) -> Tensor:
         if self.is_quantized:
             return op.linear_4bit(graph, x, (self.outputs, self.inputs), ("T", self.outputs))
         return op.linear(graph, x, self.weight, ("T", self.outputs), bias=self.bias)
 
-    def _add(self, graph: Graph, x: Tensor, result: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
+    def _add(self, graph: Graph, x: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
         """``Linear.forward``: x is cast to the adapter's dtype, the sum back to the base layer's."""
+        result = self._base(graph, x)
         source = result.itemsize
         x = op.cast(graph, x, lora_a.itemsize)
         if self.magnitude is None:
@@ -48,8 +48,10 @@ class Projection:
             result = op.add(graph, result, self._dora(graph, x, result, lora_a, lora_b, self.magnitude))
         return op.cast(graph, result, source)
 
-    def _add_to_4bit(self, graph: Graph, x: Tensor, result: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
+    def _add_to_4bit(self, graph: Graph, x: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
         """``Linear4bit.forward``: a defensive clone of the result; casts only outside of autocast."""
+        result = self._base(graph, x)
+        result = op.copy(graph, result)
         source = result.itemsize
         if not graph.autocast:
             x = op.cast(graph, x, lora_a.itemsize)
