@@ -49,19 +49,21 @@ class Projection:
         return op.cast(graph, result, source)
 
     def _add_to_4bit(self, graph: Graph, x: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
-        """``Linear4bit.forward``: a defensive clone of the result; casts only outside of autocast."""
+        """``Linear4bit.forward``: a defensive clone of the result, and casts to the adapter's dtype and back.
+
+        PEFT leaves the casts out where ``torch.is_autocast_enabled()``, which asks for CUDA only. The reference points
+        have them; they matter for fp32 adapters and magnitudes, whose sum would otherwise stay in fp32.
+        """
         result = self._base(graph, x)
         result = op.copy(graph, result)
         source = result.itemsize
-        if not graph.autocast:
-            x = op.cast(graph, x, lora_a.itemsize)
+        x = op.cast(graph, x, lora_a.itemsize)
         if self.magnitude is None:
             output = op.scale(graph, self._low_rank(graph, x, lora_a, lora_b))
-            if not graph.autocast:
-                output = op.cast(graph, output, source)
+            output = op.cast(graph, output, source)
             return op.add(graph, result, output)
         result = op.add(graph, result, self._dora(graph, x, result, lora_a, lora_b, self.magnitude))
-        return result if graph.autocast else op.cast(graph, result, source)
+        return op.cast(graph, result, source)
 
     def _low_rank(self, graph: Graph, x: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
         down = op.linear(graph, x, lora_a, ("T", "R"))
