@@ -11,6 +11,7 @@ import functools
 import attrs
 
 from backprop.plan.memory import operators as op
+from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Node, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
@@ -147,7 +148,8 @@ def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tens
     masks = []
     if structure.has_mask:
         count = 2 if structure.has_sliding_mask else 1
-        masks = [graph.new(("S", "S"), hidden.itemsize) for _ in range(count)]
+        itemsize = hidden.itemsize if structure.kernel is AttentionKernel.EAGER else 1
+        masks = [graph.new(("T", "S"), itemsize) for _ in range(count)]
     frequencies = graph.new((*rows, "1/2"), 4)
     joined = graph.new(rows, 4)
     cos, sin = graph.new(rows, 4), graph.new(rows, 4)
