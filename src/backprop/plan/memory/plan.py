@@ -38,8 +38,3 @@ class MemoryPlan:
     def reserved_bytes(self) -> int:
         """What the allocator takes from the card: the peak and about 6 %."""
         return round(self.peak_bytes * (1 + RESERVED_SHARE))
-
-
-def moment_name(moments: tuple[tuple[int, str], ...], place: int) -> str:
-    """The moment that the event at ``place`` falls into."""
-    return next(name for start, name in reversed(moments) if start <= place)

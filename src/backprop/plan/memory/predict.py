@@ -1,56 +1,50 @@
-"""The prediction: sizes put into a tape, its running sum, and the moment of the maximum."""
+"""The prediction: sizes put into the moments that can be the peak, and the largest of them."""
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-
-import attrs
-
-from backprop.plan.memory.plan import MemoryPlan, Term, moment_name
+from backprop.plan.memory.candidates import Candidate
+from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import BLOCK, static_bytes, trainable_parameters
-from backprop.plan.memory.step import StepTape, trace_step
+from backprop.plan.memory.static import rounded, static_bytes
+from backprop.plan.memory.step import trace_step
 from backprop.plan.memory.structure import structure_of
-from backprop.plan.memory.tape import Symbol
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryOptimizer, TrainingShape
 
 
 def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down."""
-    tape = trace_step(structure_of(model, training))
-    sizes = _sizes(tape.symbols, model, training)
-    repeats = max(model.num_layers - 3, 0)
-    peak = _peak(tape, sizes, repeats)
-    static = static_bytes(model, training)
-    step = _optimizer_step(model, training)
-    if step is not None and step.total > peak.total:
-        peak = step
-    terms = Counter(static)
-    terms.update(peak.terms)
-    return MemoryPlan(
-        terms=tuple(Term(name, terms[name]) for name in TermName if terms[name]),
-        moment=peak.moment,
-    )
-
-
-@attrs.frozen
-class _Peak:
-    total: int
-    terms: Counter[TermName]
-    moment: str
-
-
-def _sizes(symbols: tuple[Symbol, ...], model: MemoryShape, training: TrainingShape) -> list[int]:
+    structure = structure_of(model, training)
+    traced = trace_step(structure)
     values = _values(model, training)
-    sizes = []
-    for symbol in symbols:
-        product: float = symbol.itemsize
-        for dim in symbol.dims:
-            product *= values[dim]
-        sizes.append(-(-int(product) // BLOCK) * BLOCK)
-    return sizes
+    repeats = max(model.num_layers - structure.num_layers, 0)
+    candidate = traced.largest([_product(dims, values) for dims in traced.dims], repeats)
+    alive = _bytes_by_term(candidate, values, repeats)
+    terms = static_bytes(model, training)
+    step = _optimizer_step(training, terms[TermName.TRAINABLE_WEIGHTS])
+    if sum(step.values()) > sum(alive.values()):
+        return _plan("optimizer step", terms, step)
+    return _plan(candidate.moment, terms, alive)
+
+
+def _plan(moment: str, *parts: dict[TermName, int]) -> MemoryPlan:
+    sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
+    return MemoryPlan(terms=tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes), moment=moment)
+
+
+def _product(dims: tuple[str, ...], values: dict[str, float]) -> float:
+    product: float = 1
+    for dim in dims:
+        product *= values[dim]
+    return product
+
+
+def _bytes_by_term(candidate: Candidate, values: dict[str, float], repeats: int) -> dict[TermName, int]:
+    terms: dict[TermName, int] = {}
+    for symbol, once, repeated in zip(candidate.symbols, candidate.once, candidate.repeated, strict=True):
+        size = rounded(int(symbol.itemsize * _product(symbol.dims, values)))
+        terms[symbol.term] = terms.get(symbol.term, 0) + size * (once + repeats * repeated)
+    return terms
 
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
@@ -89,47 +83,11 @@ def _rounded_head(head_dim: int) -> int:
     return -(-head_dim // step) * step
 
 
-def _peak(tape: StepTape, sizes: list[int], repeats: int) -> _Peak:
-    deltas = [sizes[event] if event >= 0 else -sizes[~event] for event in tape.events]
-    (forward_start, forward_end), (backward_start, backward_end) = tape.forward, tape.backward
-    forward_net = repeats * sum(deltas[forward_start:forward_end])
-    backward_net = repeats * sum(deltas[backward_start:backward_end])
-    for place in tape.repeated_events:
-        deltas[place] *= repeats + 1
-    # The layers that the middle one stands for come before it, forward and backward.
-    deltas[forward_start] += forward_net
-    deltas[backward_start] += backward_net
-    running = list(itertools.accumulate(deltas))
-    total = max(running)
-    last = running.index(total)
-    return _Peak(total, _terms(tape, sizes, repeats, last), moment_name(tape.moments, last))
-
-
-def _terms(tape: StepTape, sizes: list[int], repeats: int, last: int) -> Counter[TermName]:
-    counts = Counter(tape.events[: last + 1])
-    for start, end in (tape.forward, tape.backward):
-        if start <= last:
-            for event, count in Counter(tape.events[start:end]).items():
-                counts[event] += repeats * count
-    for place in tape.repeated_events:
-        if place <= last:
-            counts[tape.events[place]] += repeats
-    terms: Counter[TermName] = Counter()
-    for event, count in counts.items():
-        if event >= 0:
-            terms[tape.symbols[event].term] += count * sizes[event]
-        else:
-            terms[tape.symbols[~event].term] -= count * sizes[~event]
-    return terms
-
-
-def _optimizer_step(model: MemoryShape, training: TrainingShape) -> _Peak | None:
+def _optimizer_step(training: TrainingShape, trainable_bytes: int) -> dict[TermName, int]:
     """All gradients, and for ``foreach`` AdamW one more copy of the trainables."""
-    trainable = trainable_parameters(model, training)
-    held = sum(group.count * (-(-group.numel * group.itemsize // BLOCK) * BLOCK) for group in trainable)
-    terms: Counter[TermName] = Counter()
+    terms = {}
     if training.accumulation == 1 and not training.keep_gradients:
-        terms[TermName.GRADIENTS] = held
+        terms[TermName.GRADIENTS] = trainable_bytes
     if training.optimizer is MemoryOptimizer.ADAMW_FOREACH:
-        terms[TermName.STEP] = held
-    return _Peak(sum(terms.values()), terms, "optimizer step")
+        terms[TermName.STEP] = trainable_bytes
+    return terms

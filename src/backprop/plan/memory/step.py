@@ -13,39 +13,37 @@ import attrs
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Node, Tensor
+from backprop.plan.memory.candidates import Candidates, Events, peak_candidates
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
 from backprop.plan.memory.network import decoder_layer, norm, weight
 from backprop.plan.memory.structure import StepStructure
-from backprop.plan.memory.tape import Symbol, Tape
+from backprop.plan.memory.tape import Tape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import LossHead
 
 
-@attrs.frozen(eq=False)
-class StepTape:
-    """The events of a step, and where the middle layer's stand among them."""
-
-    symbols: tuple[Symbol, ...]
-    events: tuple[int, ...]
-    repeated_events: frozenset[int]
-    moments: tuple[tuple[int, str], ...]
-    forward: tuple[int, int]
-    """Events of the middle layer's forward, ``[start, end)``; empty when there is none."""
-    backward: tuple[int, int]
-
-
 @attrs.define
-class _Middle:
-    """Watches the nodes of backward for those of the middle layer."""
+class _Watch:
+    """Watches the nodes of backward: marks the moments and the events of the middle layer."""
 
     tape: Tape
     first_order: int = 0
     last_order: int = 0
     start: int = 0
     end: int = 0
+    embedding_order: int = 0
+    """Order of the embedding's node, the last of backward."""
+    layers_order: int = 0
+    """Order of the last layer's last node."""
+    is_in_layers: bool = False
 
     def __call__(self, node: Node) -> None:
+        if node.order <= self.layers_order and not self.is_in_layers:
+            self.is_in_layers = True
+            self.tape.mark("layer backward")
+        if node.order <= self.embedding_order:
+            self.tape.mark("end of backward")
         is_inside = self.first_order < node.order <= self.last_order
         if is_inside and not self.tape.in_middle and not self.end:
             self.start = len(self.tape.events)
@@ -56,8 +54,8 @@ class _Middle:
 
 
 @functools.lru_cache(maxsize=256)
-def trace_step(structure: StepStructure) -> StepTape:
-    """The tape of one micro-step; costs milliseconds, so it is kept for the next plan of the same structure."""
+def trace_step(structure: StepStructure) -> Candidates:
+    """The possible peaks of one micro-step; tracing costs milliseconds, so they are kept for the next plan."""
     tape = Tape()
     graph = Graph(
         tape,
@@ -65,27 +63,29 @@ def trace_step(structure: StepStructure) -> StepTape:
         autocast=structure.autocast,
         double_quantization=structure.double_quantization,
     )
-    middle = _Middle(tape)
-    forward = _run(graph, structure, middle)
+    watch = _Watch(tape)
+    forward = _run(graph, structure, watch)
     tape.is_closed = True
-    return StepTape(
-        symbols=tuple(tape.symbols),
-        events=tuple(tape.events),
-        repeated_events=frozenset(tape.repeated_events),
-        moments=tuple(tape.moments),
-        forward=forward,
-        backward=(middle.start, middle.end),
+    return peak_candidates(
+        Events(
+            symbols=tuple(tape.symbols),
+            events=tuple(tape.events),
+            repeated=frozenset(tape.repeated_events),
+            moments=tuple(tape.moments),
+            forward=forward,
+            backward=(watch.start, watch.end),
+        )
     )
 
 
-def _run(graph: Graph, structure: StepStructure, middle: _Middle) -> tuple[int, int]:
+def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, int]:
     embedding = weight(structure, ("V", "H"))
     head = embedding if structure.is_tied else weight(structure, ("V", "H"))
     layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
     graph.casts = {} if structure.autocast else None
     graph.tape.mark("forward")
     positions = graph.new(("S",), 8)
-    hidden, forward = _backbone(graph, structure, middle, embedding, layers)
+    hidden, forward = _backbone(graph, structure, watch, embedding, layers)
     hidden = norm(structure, ("H",), ("T",))(graph, hidden)
     loss, outputs = _loss(graph, structure, hidden, head)
     if not structure.keep_outputs:
@@ -97,26 +97,27 @@ def _run(graph: Graph, structure: StepStructure, middle: _Middle) -> tuple[int, 
     graph.tape.mark("loss")
     graph.tape.term = TermName.BACKWARD
     graph.tape.in_backward = True
-    graph.backward(loss, on_node=middle)
+    graph.backward(loss, on_node=watch)
     if graph.tape.in_middle:
-        middle.end = len(graph.tape.events)
+        watch.end = len(graph.tape.events)
         graph.tape.in_middle = False
     del outputs, positions
     return forward
 
 
 def _backbone(
-    graph: Graph, structure: StepStructure, middle: _Middle, embedding: Tensor, layers: list[DecoderLayer]
+    graph: Graph, structure: StepStructure, watch: _Watch, embedding: Tensor, layers: list[DecoderLayer]
 ) -> tuple[Tensor, tuple[int, int]]:
     tape = graph.tape
     hidden = _embed(graph, structure, embedding)
+    watch.embedding_order = graph.order
     shared = _shared(graph, structure, hidden)
     forward = (0, 0)
     for place, layer in enumerate(layers):
         is_middle = len(layers) == 3 and place == 1
         if is_middle:
             start = len(tape.events)
-            middle.first_order = graph.order
+            watch.first_order = graph.order
             tape.in_middle = True
         run = functools.partial(layer, graph)
         hidden = graph.checkpoint(run, hidden, *shared) if structure.checkpoints else run(hidden, *shared)
@@ -124,8 +125,9 @@ def _backbone(
             tape.in_middle = False
             assert hidden.buffer is not None
             hidden.buffer.repeated = False  # the next layer's input: the middle layer's backward frees its own
-            middle.last_order = graph.order
+            watch.last_order = graph.order
             forward = (start, len(tape.events))
+    watch.layers_order = graph.order
     return hidden, forward
 
 

@@ -1,0 +1,123 @@
+"""The moments of a tape that can be its peak, whatever the sizes: what is alive then, as counts of symbols.
+
+A moment at which no matrix is alive more often than at another can not be the peak alone, so it is left out. What
+remains, a few dozen of thousands, is all that a prediction has to add up. Vectors and scalars are left out of this
+choice, not of the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import ge, mul
+
+import attrs
+
+from backprop.plan.memory.tape import Symbol
+
+
+@attrs.frozen
+class Events:
+    """A recorded tape, and where the middle layer's forward and backward stand in it, as ``[start, end)``."""
+
+    symbols: tuple[Symbol, ...]
+    events: tuple[int, ...]
+    repeated: frozenset[int]
+    """Positions of events that count once for every layer that the middle one stands for."""
+    moments: tuple[tuple[int, str], ...]
+    forward: tuple[int, int]
+    backward: tuple[int, int]
+
+
+@attrs.frozen
+class Candidate:
+    """What is alive at one moment: of each symbol ``once``, and ``repeated`` more for each layer left out."""
+
+    symbols: tuple[Symbol, ...]
+    once: tuple[int, ...]
+    repeated: tuple[int, ...]
+    moment: str
+
+
+@attrs.frozen
+class Candidates:
+    """The moments that can be the peak, with the matrices that tell which it is.
+
+    Row ``i`` of ``weights`` holds candidate i's bytes for one element of each of ``dims``, first once, then for each
+    layer left out.
+    """
+
+    dims: tuple[tuple[str, ...], ...]
+    weights: tuple[tuple[int, ...], ...]
+    candidates: tuple[Candidate, ...]
+
+    def largest(self, products: list[float], repeats: int) -> Candidate:
+        """The peak where one of ``dims`` has ``products`` elements and ``repeats`` layers are left out."""
+        columns = [*products, *(repeats * product for product in products)]
+        totals = [sum(map(mul, row, columns)) for row in self.weights]
+        return self.candidates[totals.index(max(totals))]
+
+
+@attrs.frozen
+class _Moment:
+    place: int
+    once: list[int]
+    repeated: list[int]
+
+
+def peak_candidates(tape: Events) -> Candidates:
+    """All moments of ``tape`` that no other dominates."""
+    columns: dict[tuple[str, ...], int] = {}
+    for symbol in tape.symbols:
+        if len(symbol.dims) > 1:
+            columns.setdefault(tuple(sorted(symbol.dims)), len(columns))
+    column_of = [columns.get(tuple(sorted(symbol.dims))) for symbol in tape.symbols]
+    itemsizes = [symbol.itemsize for symbol in tape.symbols]
+    rows: dict[tuple[int, ...], _Moment] = {}
+    for moment in _local_maxima(tape):
+        row = [0] * (2 * len(columns))
+        for offset, counts in ((0, moment.once), (len(columns), moment.repeated)):
+            for symbol, count in enumerate(counts):
+                column = column_of[symbol]
+                if count and column is not None:
+                    row[offset + column] += count * itemsizes[symbol]
+        rows.setdefault(tuple(row), moment)
+    kept = _undominated(list(rows))
+    return Candidates(tuple(columns), kept, tuple(_candidate(tape, rows[row]) for row in kept))
+
+
+def _undominated(rows: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Rows that no other row reaches in every column; the sum falls along the list, so only earlier rows can."""
+    kept: list[tuple[int, ...]] = []
+    for row in sorted(rows, key=sum, reverse=True):
+        if not any(all(map(ge, other, row)) for other in kept):
+            kept.append(row)
+    return tuple(kept)
+
+
+def _local_maxima(tape: Events) -> Iterator[_Moment]:
+    """Counts of live symbols after each allocation that a release follows."""
+    once = [0] * len(tape.symbols)
+    repeated = [0] * len(tape.symbols)
+    last = len(tape.events) - 1
+    for place, event in enumerate(tape.events):
+        # The layers that the middle one stands for come before it, forward and backward.
+        for start, end in (tape.forward, tape.backward):
+            if place == start < end:
+                for inner in tape.events[start:end]:
+                    repeated[inner if inner >= 0 else ~inner] += 1 if inner >= 0 else -1
+        symbol, change = (event, 1) if event >= 0 else (~event, -1)
+        once[symbol] += change
+        if place in tape.repeated:
+            repeated[symbol] += change
+        if event >= 0 and (place == last or tape.events[place + 1] < 0):
+            yield _Moment(place, list(once), list(repeated))
+
+
+def _candidate(tape: Events, moment: _Moment) -> Candidate:
+    alive = [symbol for symbol in range(len(tape.symbols)) if moment.once[symbol] or moment.repeated[symbol]]
+    return Candidate(
+        symbols=tuple(tape.symbols[symbol] for symbol in alive),
+        once=tuple(moment.once[symbol] for symbol in alive),
+        repeated=tuple(moment.repeated[symbol] for symbol in alive),
+        moment=next(name for start, name in reversed(tape.moments) if start <= moment.place),
+    )
