@@ -78,9 +78,7 @@ class Attention:
             key = self.key_norm(graph, key)
         return query, key, self.value(graph, hidden)
 
-    def _rotated(
-        self, graph: Graph, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _rotated(self, graph: Graph, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         if not self.kind.rotates_part:
             return _rotate(graph, query, cos, sin), _rotate(graph, key, cos, sin)
         query_rotated = op.part(graph, query, ("T", "Q", "rotary"))

@@ -7,6 +7,7 @@ torch/utils/checkpoint.py, with its early stop at the last tensor that was saved
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import weakref
 from collections.abc import Callable, Sequence
@@ -185,10 +186,8 @@ class Graph:
         self._recomputing = (region, [0])
         self.casts = {} if self.autocast else None
         inputs = [Tensor(t.dims, t.itemsize, t.buffer, needs_grad=t.needs_grad) for t in region.inputs]
-        try:
+        with contextlib.suppress(_StopRecomputation):
             region.run(*inputs)
-        except _StopRecomputation:
-            pass
         self._recomputing = None
         self.casts = casts
         tape.term = term

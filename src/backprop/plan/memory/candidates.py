@@ -76,10 +76,9 @@ def peak_candidates(tape: Events) -> Candidates:
     for moment in _local_maxima(tape):
         row = [0] * (2 * len(columns))
         for offset, counts in ((0, moment.once), (len(columns), moment.repeated)):
-            for symbol, count in enumerate(counts):
-                column = column_of[symbol]
+            for column, count, itemsize in zip(column_of, counts, itemsizes, strict=True):
                 if count and column is not None:
-                    row[offset + column] += count * itemsizes[symbol]
+                    row[offset + column] += count * itemsize
         rows.setdefault(tuple(row), moment)
     kept = _undominated(list(rows))
     return Candidates(tuple(columns), kept, tuple(_candidate(tape, rows[row]) for row in kept))
@@ -104,13 +103,19 @@ def _local_maxima(tape: Events) -> Iterator[_Moment]:
         for start, end in (tape.forward, tape.backward):
             if place == start < end:
                 for inner in tape.events[start:end]:
-                    repeated[inner if inner >= 0 else ~inner] += 1 if inner >= 0 else -1
-        symbol, change = (event, 1) if event >= 0 else (~event, -1)
-        once[symbol] += change
+                    _change(repeated, inner)
+        _change(once, event)
         if place in tape.repeated:
-            repeated[symbol] += change
+            _change(repeated, event)
         if event >= 0 and (place == last or tape.events[place + 1] < 0):
             yield _Moment(place, list(once), list(repeated))
+
+
+def _change(counts: list[int], event: int) -> None:
+    if event >= 0:
+        counts[event] += 1
+    else:
+        counts[~event] -= 1
 
 
 def _candidate(tape: Events, moment: _Moment) -> Candidate:

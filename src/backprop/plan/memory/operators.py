@@ -52,17 +52,14 @@ def scale(graph: Graph, a: Tensor) -> Tensor:
 
 
 def multiply(graph: Graph, a: Tensor, b: Tensor, *, out: Dims | None = None) -> Tensor:
-    """``a * b`` with broadcasting to ``out`` (default: the dims of ``a``): each factor that another's gradient needs is saved."""
+    """``a * b``, broadcast to ``out`` (default: as ``a``): each factor that the other's gradient needs is saved."""
     dims = out or a.dims
     itemsize = max(a.itemsize, b.itemsize)
     factors = [(a.dims, a.needs_grad), (b.dims, b.needs_grad)]
 
     def formula(g: Graph, _saved: list[Tensor], grads: list[Tensor | None]) -> Sequence[Tensor | None]:
         del grads
-        results: list[Tensor | None] = []
-        for factor, needed in factors:
-            results.append(_reduced(g, dims, factor, itemsize) if needed else None)
-        return results
+        return [_reduced(g, dims, factor, itemsize) if needed else None for factor, needed in factors]
 
     saves = ([a] if b.needs_grad else []) + ([b] if a.needs_grad else [])
     node = graph.record([a, b], formula, saves)
@@ -221,7 +218,7 @@ def linear(graph: Graph, x: Tensor, weight: Tensor, out: Dims, *, bias: Tensor |
 
 
 def linear_4bit(graph: Graph, x: Tensor, weight: Dims, out: Dims) -> Tensor:
-    """bitsandbytes' ``MatMul4Bit``: the weight is dequantized to bf16 for forward and again for backward; saves nothing.
+    """bitsandbytes' ``MatMul4Bit``: dequantizes the weight to bf16 for forward and again for backward; saves nothing.
 
     ``_dequant_linear_fallback`` (forward) and ``dequantize_4bit`` (backward) first widen the 8-bit absmax to fp32,
     twice, one value for 64 weights.

@@ -174,7 +174,7 @@ def _eight_bit_state_bytes(numel: int) -> int:
 
 
 def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
-    """Token ids and labels (and the padding mask), int64; the rotary frequencies, twice, and the embeddings' scale, fp32."""
+    """Token ids, labels and padding mask, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
     tokens = rounded(8 * training.batch * training.sequence)
     frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
     scale = rounded(4) if model.scales_embeddings else 0

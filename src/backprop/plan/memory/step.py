@@ -86,7 +86,6 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     graph.tape.mark("forward")
     positions = graph.new(("S",), 8)
     hidden, forward = _backbone(graph, structure, watch, embedding, layers)
-    hidden = norm(structure, ("H",), ("T",))(graph, hidden)
     loss, outputs = _loss(graph, structure, hidden, head)
     if not structure.keep_outputs:
         outputs = None
@@ -109,7 +108,7 @@ def _backbone(
     graph: Graph, structure: StepStructure, watch: _Watch, embedding: Tensor, layers: list[DecoderLayer]
 ) -> tuple[Tensor, tuple[int, int]]:
     tape = graph.tape
-    hidden = _embed(graph, structure, embedding)
+    hidden = embedded = _embed(graph, structure, embedding)
     watch.embedding_order = graph.order
     shared = _shared(graph, structure, hidden)
     forward = (0, 0)
@@ -128,6 +127,8 @@ def _backbone(
             watch.last_order = graph.order
             forward = (start, len(tape.events))
     watch.layers_order = graph.order
+    hidden = norm(structure, ("H",), ("T",))(graph, hidden)
+    del embedded  # a local variable of the model's forward, alive to its end
     return hidden, forward
 
 
