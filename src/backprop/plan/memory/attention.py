@@ -1,6 +1,7 @@
 """Self-attention: projections, rotary embedding, and one of three kernels.
 
-``T`` = batch · sequence tokens, ``S`` sequence, ``N`` heads, ``G`` key-value heads, ``Q`` = N · head_dim, ``K`` = G · head_dim.
+``T`` = batch · sequence tokens, ``S`` sequence, ``N`` heads, ``G`` key-value heads, ``Q`` = N · head_dim,
+``K`` = G · head_dim.
 Sources: transformers' ``apply_rotary_pos_emb`` and ``eager_attention_forward``; aten's flash attention backward
 (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, ``mha_bwd``).
 """

@@ -72,7 +72,7 @@ class _Edge:
         self.leaf = None if tensor.node is not None else tensor
 
 
-class _StopRecomputation(Exception):  # noqa: N818
+class _StopRecomputation(Exception):
     """All that backward needs has been computed again."""
 
 
@@ -174,7 +174,7 @@ class Graph:
 
     def checkpoint(self, run: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """``run(*inputs)`` of which only the inputs are kept."""
-        region = self._packing = _Region(run, tuple(inputs))
+        self._packing = _Region(run, tuple(inputs))
         output = run(*inputs)
         self._packing = None
         return output

@@ -7,6 +7,7 @@ choice, not of the sum.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from operator import ge, mul
 
@@ -64,8 +65,8 @@ class _Moment:
     repeated: list[int]
 
 
-def peak_candidates(tape: Events) -> Candidates:
-    """All moments of ``tape`` that no other dominates."""
+def peak_candidates(tape: Events, *, order: tuple[str, ...] = ()) -> Candidates:
+    """All moments of ``tape`` that no other dominates, where the sizes of ``order`` are known to ascend."""
     columns: dict[tuple[str, ...], int] = {}
     for symbol in tape.symbols:
         if len(symbol.dims) > 1:
@@ -80,16 +81,44 @@ def peak_candidates(tape: Events) -> Candidates:
                 if count and column is not None:
                     row[offset + column] += count * itemsize
         rows.setdefault(tuple(row), moment)
-    kept = _undominated(list(rows))
+    kept = _undominated(list(rows), _chains(columns, order))
     return Candidates(tuple(columns), kept, tuple(_candidate(tape, rows[row]) for row in kept))
 
 
-def _undominated(rows: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """Rows that no other row reaches in every column; the sum falls along the list, so only earlier rows can."""
+def _chains(columns: dict[tuple[str, ...], int], order: tuple[str, ...]) -> list[list[int]]:
+    """Columns of sizes that are known to ascend, each chain from the largest to the smallest.
+
+    With K <= Q, what holds k of K and q of Q is no larger than what holds q' of Q and k' of K where q <= q' and
+    q + k <= q' + k': the sums along a chain tell all that the order tells.
+    """
+    chains: dict[str, list[tuple[int, int]]] = {}
+    single: list[list[int]] = []
+    for dims, column in columns.items():
+        known = [dim for dim in dims if dim in order]
+        rest = [dim for dim in dims if dim not in order]
+        if len(dims) == 2 and known:
+            # Of two known widths the wider names the place, the other the chain.
+            known.sort(key=order.index)
+            chains.setdefault((rest or known)[0], []).append((order.index(known[-1]), column))
+        else:
+            single.append([column])
+    ordered = [[column for _, column in sorted(chain, reverse=True)] for chain in chains.values()]
+    offset = len(columns)
+    return [part for chain in ordered + single for part in (chain, [offset + column for column in chain])]
+
+
+def _undominated(rows: list[tuple[int, ...]], chains: list[list[int]]) -> tuple[tuple[int, ...], ...]:
+    """Rows that no other reaches in all sums along the chains; only rows of a larger total can."""
+    sums = {
+        row: tuple(total for chain in chains for total in itertools.accumulate(row[column] for column in chain))
+        for row in rows
+    }
     kept: list[tuple[int, ...]] = []
-    for row in sorted(rows, key=sum, reverse=True):
-        if not any(all(map(ge, other, row)) for other in kept):
+    reached: list[tuple[int, ...]] = []
+    for row in sorted(rows, key=lambda row: sum(sums[row]), reverse=True):
+        if not any(all(map(ge, other, sums[row])) for other in reached):
             kept.append(row)
+            reached.append(sums[row])
     return tuple(kept)
 
 

@@ -12,6 +12,10 @@ RESERVED_SHARE = 0.06
 """What the caching allocator holds beyond what it handed out: the median of the simulated runs; 15 % at their p90."""
 
 
+STACK = "torch 2.13, transformers 5.23, PEFT 0.21, TRL 1.16, bitsandbytes 0.50"
+"""The libraries whose tensors are counted; others keep much the same, not exactly the same."""
+
+
 @attrs.frozen
 class Term:
     """A part of the peak."""
@@ -28,6 +32,7 @@ class MemoryPlan:
     moment: str
     """When the peak comes: ``forward``, ``loss``, ``layer backward``, ``end of backward``, ``optimizer step``."""
     context_bytes: int = CONTEXT_BYTES
+    stack: str = STACK
 
     @property
     def peak_bytes(self) -> int:

@@ -74,7 +74,8 @@ def trace_step(structure: StepStructure) -> Candidates:
             moments=tuple(tape.moments),
             forward=forward,
             backward=(watch.start, watch.end),
-        )
+        ),
+        order=structure.order,
     )
 
 
