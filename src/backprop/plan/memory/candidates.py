@@ -43,18 +43,23 @@ class Candidate:
 class Candidates:
     """The moments that can be the peak, with the matrices that tell which it is.
 
-    Row ``i`` of ``weights`` holds candidate i's bytes for one element of each of ``dims``, first once, then for each
-    layer left out.
+    Row ``i`` of ``once`` holds candidate i's bytes for one element of each of ``dims``; ``repeated`` the same for each
+    layer left out, of which there are few different rows: ``repeated_of[i]`` is candidate i's.
     """
 
     dims: tuple[tuple[str, ...], ...]
-    weights: tuple[tuple[int, ...], ...]
+    once: tuple[tuple[float, ...], ...]
+    repeated: tuple[tuple[float, ...], ...]
+    repeated_of: tuple[int, ...]
     candidates: tuple[Candidate, ...]
 
     def largest(self, products: list[float], repeats: int) -> Candidate:
         """The peak where one of ``dims`` has ``products`` elements and ``repeats`` layers are left out."""
-        columns = [*products, *(repeats * product for product in products)]
-        totals = [sum(map(mul, row, columns)) for row in self.weights]
+        left_out = [repeats * sum(map(mul, row, products)) for row in self.repeated]
+        totals = [
+            sum(map(mul, row, products), left_out[index])
+            for row, index in zip(self.once, self.repeated_of, strict=True)
+        ]
         return self.candidates[totals.index(max(totals))]
 
 
@@ -82,7 +87,16 @@ def peak_candidates(tape: Events, *, order: tuple[str, ...] = ()) -> Candidates:
                     row[offset + column] += count * itemsize
         rows.setdefault(tuple(row), moment)
     kept = _undominated(list(rows), _chains(columns, order))
-    return Candidates(tuple(columns), kept, tuple(_candidate(tape, rows[row]) for row in kept))
+    once = [tuple(map(float, row[: len(columns)])) for row in kept]
+    repeated = [tuple(map(float, row[len(columns) :])) for row in kept]
+    distinct = tuple(dict.fromkeys(repeated))
+    return Candidates(
+        dims=tuple(columns),
+        once=tuple(once),
+        repeated=distinct,
+        repeated_of=tuple(distinct.index(row) for row in repeated),
+        candidates=tuple(_candidate(tape, rows[row]) for row in kept),
+    )
 
 
 def _chains(columns: dict[tuple[str, ...], int], order: tuple[str, ...]) -> list[list[int]]:
@@ -97,7 +111,7 @@ def _chains(columns: dict[tuple[str, ...], int], order: tuple[str, ...]) -> list
         known = [dim for dim in dims if dim in order]
         rest = [dim for dim in dims if dim not in order]
         if len(dims) == 2 and known:
-            # Of two known widths the wider names the place, the other the chain.
+            # Of two known widths the narrower names the chain, the wider the place in it.
             known.sort(key=order.index)
             chains.setdefault((rest or known)[0], []).append((order.index(known[-1]), column))
         else:

@@ -33,7 +33,7 @@ def _plan(moment: str, *parts: dict[TermName, int]) -> MemoryPlan:
 
 
 def _product(dims: tuple[str, ...], values: dict[str, float]) -> float:
-    product: float = 1
+    product = 1.0
     for dim in dims:
         product *= values[dim]
     return product

@@ -65,27 +65,31 @@ def is_target(training: TrainingShape, name: str) -> bool:
     return training.method is not MemoryMethod.FULL and (ALL_LINEAR in training.targets or name in training.targets)
 
 
-def base_parameters(model: MemoryShape, *, itemsize: int) -> Iterator[ParameterGroup]:
+def base_parameters(model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int) -> Iterator[ParameterGroup]:
     """Embeddings, head, norms and biases; all that is never quantized."""
     layers = model.num_layers
     yield ParameterGroup(model.vocab * model.hidden, itemsize, 1 if model.is_tied else 2)
     yield ParameterGroup(model.hidden, itemsize, layers * (4 if model.has_four_norms else 2) + 1)
     if model.has_qk_norm:
         yield ParameterGroup(model.head_dim, itemsize, 2 * layers)
-    for linear in linear_shapes(model):
+    for linear in linears:
         if linear.has_bias:
             yield ParameterGroup(linear.out_features, itemsize, layers)
 
 
-def linear_parameters(model: MemoryShape, *, itemsize: int) -> Iterator[ParameterGroup]:
+def linear_parameters(
+    model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int
+) -> Iterator[ParameterGroup]:
     """The matrices of the linear layers."""
-    for linear in linear_shapes(model):
+    for linear in linears:
         yield ParameterGroup(linear.in_features * linear.out_features, itemsize, model.num_layers)
 
 
-def adapter_parameters(model: MemoryShape, training: TrainingShape) -> Iterator[ParameterGroup]:
+def adapter_parameters(
+    model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape
+) -> Iterator[ParameterGroup]:
     """A and B of each target, and DoRA's magnitude, which stays in fp32."""
-    for linear in linear_shapes(model):
+    for linear in linears:
         if not is_target(training, linear.name):
             continue
         itemsize = training.adapter_itemsize
@@ -95,17 +99,23 @@ def adapter_parameters(model: MemoryShape, training: TrainingShape) -> Iterator[
             yield ParameterGroup(linear.out_features, 4, model.num_layers)
 
 
-def trainable_parameters(model: MemoryShape, training: TrainingShape) -> tuple[ParameterGroup, ...]:
+def trainable_parameters(
+    model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape
+) -> tuple[ParameterGroup, ...]:
     """Every tensor that the optimizer steps."""
     if training.method is MemoryMethod.FULL:
         itemsize = training.weight_itemsize
-        return (*base_parameters(model, itemsize=itemsize), *linear_parameters(model, itemsize=itemsize))
-    return tuple(adapter_parameters(model, training))
+        return (
+            *base_parameters(model, linears, itemsize=itemsize),
+            *linear_parameters(model, linears, itemsize=itemsize),
+        )
+    return tuple(adapter_parameters(model, linears, training))
 
 
 def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
     """Bytes by term of what lives through the whole step."""
-    trainable = trainable_parameters(model, training)
+    linears = linear_shapes(model)
+    trainable = trainable_parameters(model, linears, training)
     terms = {
         TermName.TRAINABLE_WEIGHTS: _total(trainable),
         TermName.OPTIMIZER: optimizer_bytes(trainable, training.optimizer),
@@ -113,19 +123,20 @@ def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, 
         TermName.INPUT: _input_bytes(model, training),
     }
     if training.method is not MemoryMethod.FULL:
-        terms |= _frozen(model, training)
+        terms |= _frozen(model, linears, training)
     if training.accumulation > 1 or training.keep_gradients:
         terms[TermName.GRADIENTS] = terms[TermName.TRAINABLE_WEIGHTS]
     return terms
 
 
-def _frozen(model: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
-    base = _total(base_parameters(model, itemsize=training.weight_itemsize))
+def _frozen(model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape) -> dict[TermName, int]:
+    base = _total(base_parameters(model, linears, itemsize=training.weight_itemsize))
     if not training.method.is_quantized:
         return {
-            TermName.FROZEN_WEIGHTS: base + _total(linear_parameters(model, itemsize=training.weight_itemsize)),
+            TermName.FROZEN_WEIGHTS: base
+            + _total(linear_parameters(model, linears, itemsize=training.weight_itemsize)),
         }
-    numels = [linear.in_features * linear.out_features for linear in linear_shapes(model)]
+    numels = [linear.in_features * linear.out_features for linear in linears]
     packed = sum(rounded(-(-numel // 2)) for numel in numels)
     state = sum(quantization_state_bytes(numel, nested=training.double_quantization) for numel in numels)
     return {
