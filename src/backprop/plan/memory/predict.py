@@ -12,8 +12,18 @@ from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryOptimizer, TrainingShape
 
 
+class NotModelled(ValueError):
+    """The model has parts whose memory is not counted here."""
+
+
 def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
-    """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down."""
+    """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down.
+
+    Costs about 0.2 ms where a training of the same structure was predicted before, 10 to 70 ms otherwise. Raises
+    ``NotModelled`` for mixtures of experts.
+    """
+    if model.num_experts:
+        raise NotModelled(f"{model.model_type} with {model.num_experts} experts: only dense models are predicted")
     structure = structure_of(model, training)
     traced = trace_step(structure)
     values = _values(model, training)
