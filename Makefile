@@ -49,6 +49,7 @@ soak: setup
 
 bench: setup
 	$(PY) benchmarks/startup.py
+	$(PY) -m benchmarks.memory_accuracy
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py

@@ -1,0 +1,83 @@
+"""Builds the layers of a structure, with a parameter for each weight that may be trained."""
+
+from __future__ import annotations
+
+from backprop.plan.memory.attention import Attention, AttentionKind
+from backprop.plan.memory.autograd import Dims, Tensor
+from backprop.plan.memory.decoder_layer import DecoderLayer, Mlp, RmsNorm
+from backprop.plan.memory.projection import Projection
+from backprop.plan.memory.structure import StepStructure
+
+
+def weight(structure: StepStructure, dims: Dims) -> Tensor:
+    """A weight of the base model; it takes no memory on the tape."""
+    return Tensor(dims, structure.weight_itemsize, None, needs_grad=structure.is_full)
+
+
+def norm(structure: StepStructure, dims: Dims, rows: Dims) -> RmsNorm:
+    """A norm over ``dims``, with one statistic for each of ``rows``."""
+    return RmsNorm(weight(structure, dims), rows, structure.one_plus_norms)
+
+
+def decoder_layer(structure: StepStructure) -> DecoderLayer:
+    """One layer with parameters of its own."""
+    s = structure
+    has_four = s.has_four_norms
+    return DecoderLayer(
+        input_norm=norm(s, ("H",), ("T",)),
+        attention=_attention(s),
+        attention_norm=norm(s, ("H",), ("T",)) if has_four else None,
+        mlp_norm=norm(s, ("H",), ("T",)),
+        mlp=_mlp(s),
+        output_norm=norm(s, ("H",), ("T",)) if has_four else None,
+    )
+
+
+def _attention(s: StepStructure) -> Attention:
+    kind = AttentionKind(s.kernel, s.is_grouped, s.is_fused, s.soft_caps_attention, s.is_batched)
+    if s.is_fused:
+        query = _projection(s, "qkv_proj", "H", "QKV", bias=s.has_qkv_bias)
+        key = value = None
+    else:
+        query = _projection(s, "q_proj", "H", "Q", bias=s.has_qkv_bias)
+        key = _projection(s, "k_proj", "H", "K", bias=s.has_qkv_bias)
+        value = _projection(s, "v_proj", "H", "K", bias=s.has_qkv_bias)
+    return Attention(
+        kind=kind,
+        query=query,
+        key=key,
+        value=value,
+        output=_projection(s, "o_proj", "Q", "H", bias=s.has_output_bias),
+        query_norm=norm(s, ("D",), ("T", "N")) if s.has_qk_norm else None,
+        key_norm=norm(s, ("D",), ("T", "G")) if s.has_qk_norm else None,
+    )
+
+
+def _mlp(s: StepStructure) -> Mlp:
+    down = _projection(s, "down_proj", "F", "H", bias=s.has_mlp_bias)
+    if s.is_fused:
+        return Mlp(None, _projection(s, "gate_up_proj", "H", "2F", bias=s.has_mlp_bias), down)
+    gate = _projection(s, "gate_proj", "H", "F", bias=s.has_mlp_bias)
+    return Mlp(gate, _projection(s, "up_proj", "H", "F", bias=s.has_mlp_bias), down)
+
+
+def _projection(s: StepStructure, name: str, inputs: str, outputs: str, *, bias: bool) -> Projection:
+    base = Projection(
+        inputs=inputs,
+        outputs=outputs,
+        weight=weight(s, (outputs, inputs)),
+        bias=weight(s, (outputs,)) if bias else None,
+        is_quantized=s.is_quantized,
+    )
+    if name not in s.targets:
+        return base
+    return Projection(
+        inputs=inputs,
+        outputs=outputs,
+        weight=base.weight,
+        bias=base.bias,
+        is_quantized=s.is_quantized,
+        lora_a=Tensor(("R", inputs), s.adapter_itemsize, None, needs_grad=True),
+        lora_b=Tensor((outputs, "R"), s.adapter_itemsize, None, needs_grad=True),
+        magnitude=Tensor((outputs,), 4, None, needs_grad=True) if s.is_dora else None,
+    )

@@ -1,0 +1,103 @@
+"""The prediction: sizes put into the moments that can be the peak, and the largest of them."""
+
+from __future__ import annotations
+
+from backprop.plan.memory.candidates import Candidate
+from backprop.plan.memory.plan import MemoryPlan, Term
+from backprop.plan.memory.shape import MemoryShape
+from backprop.plan.memory.static import rounded, static_bytes
+from backprop.plan.memory.step import trace_step
+from backprop.plan.memory.structure import structure_of
+from backprop.plan.memory.term import TermName
+from backprop.plan.memory.training import MemoryOptimizer, TrainingShape
+
+
+class NotModelled(ValueError):
+    """The model has parts whose memory is not counted here."""
+
+
+def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
+    """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down.
+
+    Costs about 0.2 ms where a training of the same structure was predicted before, 10 to 70 ms otherwise. Raises
+    ``NotModelled`` for mixtures of experts.
+    """
+    if model.num_experts:
+        raise NotModelled(f"{model.model_type} with {model.num_experts} experts: only dense models are predicted")
+    structure = structure_of(model, training)
+    traced = trace_step(structure)
+    values = _values(model, training)
+    repeats = max(model.num_layers - structure.num_layers, 0)
+    candidate = traced.largest([_product(dims, values) for dims in traced.dims], repeats)
+    alive = _bytes_by_term(candidate, values, repeats)
+    terms = static_bytes(model, training)
+    step = _optimizer_step(training, terms[TermName.TRAINABLE_WEIGHTS])
+    if sum(step.values()) > sum(alive.values()):
+        return _plan("optimizer step", terms, step)
+    return _plan(candidate.moment, terms, alive)
+
+
+def _plan(moment: str, *parts: dict[TermName, int]) -> MemoryPlan:
+    sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
+    return MemoryPlan(terms=tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes), moment=moment)
+
+
+def _product(dims: tuple[str, ...], values: dict[str, float]) -> float:
+    product = 1.0
+    for dim in dims:
+        product *= values[dim]
+    return product
+
+
+def _bytes_by_term(candidate: Candidate, values: dict[str, float], repeats: int) -> dict[TermName, int]:
+    terms: dict[TermName, int] = {}
+    for symbol, once, repeated in zip(candidate.symbols, candidate.once, candidate.repeated, strict=True):
+        size = rounded(int(symbol.itemsize * _product(symbol.dims, values)))
+        terms[symbol.term] = terms.get(symbol.term, 0) + size * (once + repeats * repeated)
+    return terms
+
+
+def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
+    sequence, tokens = training.sequence, training.batch * training.sequence
+    targets = training.batch * (sequence - 1)
+    return {
+        "B": training.batch,
+        "S": sequence,
+        "S128": -(-sequence // 128) * 128,
+        "T": tokens,
+        "M": targets,
+        "M4096": min(targets, 4096),
+        "H": model.hidden,
+        "N": model.num_heads,
+        "G": model.num_kv_heads,
+        "D": model.head_dim,
+        "Q": model.query_width,
+        "Q32": model.num_heads * _rounded_head(model.head_dim),
+        "K": model.kv_width,
+        "QKV": model.query_width + 2 * model.kv_width,
+        "F": model.intermediate,
+        "2F": 2 * model.intermediate,
+        "V": model.vocab,
+        "V32768": min(model.vocab, 32768),
+        "R": training.rank,
+        "rotary": model.rotary_fraction,
+        "1-rotary": 1 - model.rotary_fraction,
+        "1/2": 0.5,
+        "1/64": 1 / 64,
+    }
+
+
+def _rounded_head(head_dim: int) -> int:
+    """Flash attention pads heads to multiples of 32, above 128 to multiples of 64."""
+    step = 32 if head_dim <= 128 else 64
+    return -(-head_dim // step) * step
+
+
+def _optimizer_step(training: TrainingShape, trainable_bytes: int) -> dict[TermName, int]:
+    """All gradients, and for ``foreach`` AdamW one more copy of the trainables."""
+    terms = {}
+    if training.accumulation == 1 and not training.keep_gradients:
+        terms[TermName.GRADIENTS] = trainable_bytes
+    if training.optimizer is MemoryOptimizer.ADAMW_FOREACH:
+        terms[TermName.STEP] = trainable_bytes
+    return terms

@@ -1,0 +1,196 @@
+"""What lives through the whole step: weights, quantization state, adapters, optimizer state. All counts are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from backprop.plan.memory.shape import MemoryShape
+from backprop.plan.memory.term import TermName
+from backprop.plan.memory.training import ALL_LINEAR, MemoryMethod, MemoryOptimizer, TrainingShape
+
+BLOCK = 512
+"""The CUDA caching allocator rounds each allocation up to this many bytes."""
+
+
+def rounded(num_bytes: int) -> int:
+    """``num_bytes`` as the caching allocator hands them out."""
+    return -(-num_bytes // BLOCK) * BLOCK
+
+
+@attrs.frozen
+class LinearShape:
+    """A linear layer of every decoder layer."""
+
+    name: str
+    in_features: int
+    out_features: int
+    has_bias: bool
+
+
+@attrs.frozen
+class ParameterGroup:
+    """``count`` equal tensors of ``numel`` elements."""
+
+    numel: int
+    itemsize: int
+    count: int
+
+
+def linear_shapes(model: MemoryShape) -> tuple[LinearShape, ...]:
+    """The linear layers of one decoder layer, in the order of the forward pass."""
+    hidden, query, kv, inner = model.hidden, model.query_width, model.kv_width, model.intermediate
+    qkv, out, mlp = model.has_qkv_bias, model.has_output_bias, model.has_mlp_bias
+    if model.is_fused:
+        return (
+            LinearShape("qkv_proj", hidden, query + 2 * kv, qkv),
+            LinearShape("o_proj", query, hidden, out),
+            LinearShape("gate_up_proj", hidden, 2 * inner, mlp),
+            LinearShape("down_proj", inner, hidden, mlp),
+        )
+    return (
+        LinearShape("q_proj", hidden, query, qkv),
+        LinearShape("k_proj", hidden, kv, qkv),
+        LinearShape("v_proj", hidden, kv, qkv),
+        LinearShape("o_proj", query, hidden, out),
+        LinearShape("gate_proj", hidden, inner, mlp),
+        LinearShape("up_proj", hidden, inner, mlp),
+        LinearShape("down_proj", inner, hidden, mlp),
+    )
+
+
+def is_target(training: TrainingShape, name: str) -> bool:
+    """Whether an adapter stands on the linear layer ``name``."""
+    return training.method is not MemoryMethod.FULL and (ALL_LINEAR in training.targets or name in training.targets)
+
+
+def base_parameters(model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int) -> Iterator[ParameterGroup]:
+    """Embeddings, head, norms and biases; all that is never quantized."""
+    layers = model.num_layers
+    yield ParameterGroup(model.vocab * model.hidden, itemsize, 1 if model.is_tied else 2)
+    yield ParameterGroup(model.hidden, itemsize, layers * (4 if model.has_four_norms else 2) + 1)
+    if model.has_qk_norm:
+        yield ParameterGroup(model.head_dim, itemsize, 2 * layers)
+    for linear in linears:
+        if linear.has_bias:
+            yield ParameterGroup(linear.out_features, itemsize, layers)
+
+
+def linear_parameters(
+    model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int
+) -> Iterator[ParameterGroup]:
+    """The matrices of the linear layers."""
+    for linear in linears:
+        yield ParameterGroup(linear.in_features * linear.out_features, itemsize, model.num_layers)
+
+
+def adapter_parameters(
+    model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape
+) -> Iterator[ParameterGroup]:
+    """A and B of each target, and DoRA's magnitude, which stays in fp32."""
+    for linear in linears:
+        if not is_target(training, linear.name):
+            continue
+        itemsize = training.adapter_itemsize
+        yield ParameterGroup(training.rank * linear.in_features, itemsize, model.num_layers)
+        yield ParameterGroup(training.rank * linear.out_features, itemsize, model.num_layers)
+        if training.method.is_dora:
+            yield ParameterGroup(linear.out_features, 4, model.num_layers)
+
+
+def trainable_parameters(
+    model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape
+) -> tuple[ParameterGroup, ...]:
+    """Every tensor that the optimizer steps."""
+    if training.method is MemoryMethod.FULL:
+        itemsize = training.weight_itemsize
+        return (
+            *base_parameters(model, linears, itemsize=itemsize),
+            *linear_parameters(model, linears, itemsize=itemsize),
+        )
+    return tuple(adapter_parameters(model, linears, training))
+
+
+def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
+    """Bytes by term of what lives through the whole step."""
+    linears = linear_shapes(model)
+    trainable = trainable_parameters(model, linears, training)
+    terms = {
+        TermName.TRAINABLE_WEIGHTS: _total(trainable),
+        TermName.OPTIMIZER: optimizer_bytes(trainable, training.optimizer),
+        TermName.WORKSPACE: training.workspace_bytes,
+        TermName.INPUT: _input_bytes(model, training),
+    }
+    if training.method is not MemoryMethod.FULL:
+        terms |= _frozen(model, linears, training)
+    if training.accumulation > 1 or training.keep_gradients:
+        terms[TermName.GRADIENTS] = terms[TermName.TRAINABLE_WEIGHTS]
+    return terms
+
+
+def _frozen(model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape) -> dict[TermName, int]:
+    base = _total(base_parameters(model, linears, itemsize=training.weight_itemsize))
+    if not training.method.is_quantized:
+        return {
+            TermName.FROZEN_WEIGHTS: base
+            + _total(linear_parameters(model, linears, itemsize=training.weight_itemsize)),
+        }
+    numels = [linear.in_features * linear.out_features for linear in linears]
+    packed = sum(rounded(-(-numel // 2)) for numel in numels)
+    state = sum(quantization_state_bytes(numel, nested=training.double_quantization) for numel in numels)
+    return {
+        TermName.FROZEN_WEIGHTS: base + packed * model.num_layers,
+        TermName.QUANTIZATION_STATE: state * model.num_layers,
+    }
+
+
+def quantization_state_bytes(numel: int, *, nested: bool) -> int:
+    """NF4's state of one matrix: absmax of blocks of 64, and the code of 16 values.
+
+    Nested: absmax in 8 bit with an fp32 absmax for 256 of them, their code of 256 values, and an offset
+    (bitsandbytes/functional.py, ``QuantState``).
+    """
+    blocks = -(-numel // 64)
+    code = rounded(16 * 4)
+    if not nested:
+        return rounded(4 * blocks) + code
+    return rounded(blocks) + rounded(4 * -(-blocks // 256)) + rounded(256 * 4) + rounded(4) + code
+
+
+def optimizer_bytes(parameters: tuple[ParameterGroup, ...], optimizer: MemoryOptimizer) -> int:
+    """State of the optimizer, paged state included."""
+    return sum(group.count * _state_bytes(group, optimizer) for group in parameters) + (
+        2 * rounded(256 * 4) if optimizer in _EIGHT_BIT else 0
+    )
+
+
+_EIGHT_BIT = (MemoryOptimizer.ADAMW_8BIT, MemoryOptimizer.ADAMW_8BIT_PAGED)
+
+
+def _state_bytes(group: ParameterGroup, optimizer: MemoryOptimizer) -> int:
+    whole = rounded(group.numel * group.itemsize)
+    if optimizer is MemoryOptimizer.SGD:
+        return whole
+    if optimizer in _EIGHT_BIT:
+        return _eight_bit_state_bytes(group.numel)
+    return 2 * whole + (rounded(4) if optimizer is MemoryOptimizer.ADAMW_FUSED else 0)
+
+
+def _eight_bit_state_bytes(numel: int) -> int:
+    """Two moments of one byte with an fp32 absmax for 256; fp32 below 4096 elements (bitsandbytes' min_8bit_size)."""
+    if numel < 4096:
+        return 2 * rounded(4 * numel)
+    return 2 * (rounded(numel) + rounded(4 * -(-numel // 256)))
+
+
+def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
+    """Token ids, labels and padding mask, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
+    tokens = rounded(8 * training.batch * training.sequence)
+    frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
+    scale = rounded(4) if model.scales_embeddings else 0
+    return tokens * (3 if training.pad_mask else 2) + 2 * frequencies + scale
+
+
+def _total(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:
+    return sum(group.count * rounded(group.numel * group.itemsize) for group in groups)

@@ -1,0 +1,168 @@
+"""One training step on a tape: embeddings, layers, loss, and all of it backward.
+
+Three layers stand for all: what the middle one leaves behind, forward and backward, counts once more for every layer
+that it stands for.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import attrs
+
+from backprop.plan.memory import operators as op
+from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.autograd import Graph, Node, Tensor
+from backprop.plan.memory.candidates import Candidates, Events, peak_candidates
+from backprop.plan.memory.decoder_layer import DecoderLayer
+from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
+from backprop.plan.memory.network import decoder_layer, norm, weight
+from backprop.plan.memory.structure import StepStructure
+from backprop.plan.memory.tape import Tape
+from backprop.plan.memory.term import TermName
+from backprop.plan.memory.training import LossHead
+
+
+@attrs.define
+class _Watch:
+    """Watches the nodes of backward: marks the moments and the events of the middle layer."""
+
+    tape: Tape
+    first_order: int = 0
+    last_order: int = 0
+    start: int = 0
+    end: int = 0
+    embedding_order: int = 0
+    """Order of the embedding's node, the last of backward."""
+    layers_order: int = 0
+    """Order of the last layer's last node."""
+    is_in_layers: bool = False
+
+    def __call__(self, node: Node) -> None:
+        if node.order <= self.layers_order and not self.is_in_layers:
+            self.is_in_layers = True
+            self.tape.mark("layer backward")
+        if node.order <= self.embedding_order:
+            self.tape.mark("end of backward")
+        is_inside = self.first_order < node.order <= self.last_order
+        if is_inside and not self.tape.in_middle and not self.end:
+            self.start = len(self.tape.events)
+            self.tape.in_middle = True
+        elif not is_inside and self.tape.in_middle:
+            self.end = len(self.tape.events)
+            self.tape.in_middle = False
+
+
+@functools.lru_cache(maxsize=256)
+def trace_step(structure: StepStructure) -> Candidates:
+    """The possible peaks of one micro-step; tracing costs milliseconds, so they are kept for the next plan."""
+    tape = Tape()
+    graph = Graph(
+        tape,
+        has_gradients=structure.has_gradients,
+        autocast=structure.autocast,
+        double_quantization=structure.double_quantization,
+    )
+    watch = _Watch(tape)
+    forward = _run(graph, structure, watch)
+    tape.is_closed = True
+    return peak_candidates(
+        Events(
+            symbols=tuple(tape.symbols),
+            events=tuple(tape.events),
+            repeated=frozenset(tape.repeated_events),
+            moments=tuple(tape.moments),
+            forward=forward,
+            backward=(watch.start, watch.end),
+        ),
+        order=structure.order,
+    )
+
+
+def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, int]:
+    embedding = weight(structure, ("V", "H"))
+    head = embedding if structure.is_tied else weight(structure, ("V", "H"))
+    layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
+    graph.casts = {} if structure.autocast else None
+    graph.tape.mark("forward")
+    positions = graph.new(("S",), 8)
+    hidden, forward = _backbone(graph, structure, watch, embedding, layers)
+    loss, outputs = _loss(graph, structure, hidden, head)
+    if not structure.keep_outputs:
+        outputs = None
+    del hidden
+    if graph.casts is not None:
+        graph.casts.clear()
+    graph.casts = None
+    graph.tape.mark("loss")
+    graph.tape.term = TermName.BACKWARD
+    graph.tape.in_backward = True
+    graph.backward(loss, on_node=watch)
+    if graph.tape.in_middle:
+        watch.end = len(graph.tape.events)
+        graph.tape.in_middle = False
+    del outputs, positions
+    return forward
+
+
+def _backbone(
+    graph: Graph, structure: StepStructure, watch: _Watch, embedding: Tensor, layers: list[DecoderLayer]
+) -> tuple[Tensor, tuple[int, int]]:
+    tape = graph.tape
+    hidden = embedded = _embed(graph, structure, embedding)
+    watch.embedding_order = graph.order
+    shared = _shared(graph, structure, hidden)
+    forward = (0, 0)
+    for place, layer in enumerate(layers):
+        is_middle = len(layers) == 3 and place == 1
+        if is_middle:
+            start = len(tape.events)
+            watch.first_order = graph.order
+            tape.in_middle = True
+        run = functools.partial(layer, graph)
+        hidden = graph.checkpoint(run, hidden, *shared) if structure.checkpoints else run(hidden, *shared)
+        if is_middle:
+            tape.in_middle = False
+            assert hidden.buffer is not None
+            hidden.buffer.repeated = False  # the next layer's input: the middle layer's backward frees its own
+            watch.last_order = graph.order
+            forward = (start, len(tape.events))
+    watch.layers_order = graph.order
+    hidden = norm(structure, ("H",), ("T",))(graph, hidden)
+    del embedded  # a local variable of the model's forward, alive to its end
+    return hidden, forward
+
+
+def _embed(graph: Graph, structure: StepStructure, embedding: Tensor) -> Tensor:
+    """Backward of an embedding makes a gradient of the whole matrix."""
+    dims, itemsize = embedding.dims, embedding.itemsize
+    node = graph.record([embedding], lambda g, _saved, _grads: [g.new(dims, itemsize)])
+    hidden = graph.result(("T", "H"), itemsize, node)
+    if structure.scales_embeddings:
+        hidden = op.scale(graph, hidden)
+    if structure.checkpoints and not structure.is_full:
+        # enable_input_require_grads: a leaf of its own
+        hidden.needs_grad = True
+    return hidden
+
+
+def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tensor]:
+    """Cosines and sines for one sequence, and the additive or boolean masks."""
+    rows = ("S", "D", "rotary")
+    masks = []
+    if structure.has_mask:
+        count = 2 if structure.has_sliding_mask else 1
+        itemsize = hidden.itemsize if structure.kernel is AttentionKernel.EAGER else 1
+        masks = [graph.new(("T", "S"), itemsize) for _ in range(count)]
+    frequencies = graph.new((*rows, "1/2"), 4)
+    joined = graph.new(rows, 4)
+    cos, sin = graph.new(rows, 4), graph.new(rows, 4)
+    shared = [op.cast(graph, cos, hidden.itemsize), op.cast(graph, sin, hidden.itemsize)]
+    del frequencies, joined, cos, sin
+    return [*shared, *masks]
+
+
+def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) -> tuple[Tensor, Tensor | None]:
+    if structure.loss is LossHead.FUSED:
+        return fused_loss(graph, hidden, head), None
+    return full_logits_loss(graph, hidden, head, soft_caps=structure.soft_caps_logits)

@@ -1,0 +1,99 @@
+"""What tells one training step's tape from another's: everything discrete. Sizes come later, so tapes are shared."""
+
+from __future__ import annotations
+
+import attrs
+
+from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.shape import MemoryShape
+from backprop.plan.memory.static import is_target, linear_shapes
+from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
+
+
+@attrs.frozen
+class StepStructure:
+    """The key of a tape."""
+
+    num_layers: int
+    """At most three: the first, the last, and one that stands for all between."""
+    targets: frozenset[str]
+    is_full: bool
+    is_quantized: bool
+    is_dora: bool
+    adapter_itemsize: int
+    weight_itemsize: int
+    checkpoints: bool
+    kernel: AttentionKernel
+    has_mask: bool
+    is_batched: bool
+    loss: LossHead
+    autocast: bool
+    double_quantization: bool
+    keep_outputs: bool
+    has_gradients: bool
+    is_grouped: bool
+    is_tied: bool
+    has_qkv_bias: bool
+    has_output_bias: bool
+    has_mlp_bias: bool
+    has_qk_norm: bool
+    is_fused: bool
+    has_four_norms: bool
+    one_plus_norms: bool
+    soft_caps_attention: bool
+    soft_caps_logits: bool
+    scales_embeddings: bool
+    has_sliding_mask: bool
+    order: tuple[str, ...]
+    """The widths of the model, ascending: which of two moments is larger often follows from it alone."""
+
+
+def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
+    """The discrete part of a model and its training."""
+    kernel = AttentionKernel.EAGER if model.soft_caps_attention else training.attention
+    return StepStructure(
+        num_layers=min(model.num_layers, 3),
+        targets=frozenset(linear.name for linear in linear_shapes(model) if is_target(training, linear.name)),
+        is_full=training.method is MemoryMethod.FULL,
+        is_quantized=training.method.is_quantized,
+        is_dora=training.method.is_dora,
+        adapter_itemsize=training.adapter_itemsize,
+        weight_itemsize=training.weight_itemsize,
+        checkpoints=training.checkpoints,
+        kernel=kernel,
+        has_mask=kernel is AttentionKernel.EAGER or (training.pad_mask and kernel is AttentionKernel.SDPA),
+        is_batched=training.batch > 1,
+        loss=training.loss,
+        autocast=training.autocast,
+        double_quantization=training.double_quantization,
+        keep_outputs=training.keep_outputs,
+        has_gradients=training.accumulation > 1 or training.keep_gradients,
+        is_grouped=model.num_kv_heads < model.num_heads,
+        is_tied=model.is_tied,
+        has_qkv_bias=model.has_qkv_bias,
+        has_output_bias=model.has_output_bias,
+        has_mlp_bias=model.has_mlp_bias,
+        has_qk_norm=model.has_qk_norm,
+        is_fused=model.is_fused,
+        has_four_norms=model.has_four_norms,
+        one_plus_norms=model.one_plus_norms,
+        soft_caps_attention=model.soft_caps_attention,
+        soft_caps_logits=model.soft_caps_logits,
+        scales_embeddings=model.scales_embeddings,
+        has_sliding_mask=model.soft_caps_attention,
+        order=_order(model, training),
+    )
+
+
+def _order(model: MemoryShape, training: TrainingShape) -> tuple[str, ...]:
+    widths = {
+        "R": training.rank,
+        "D": model.head_dim,
+        "K": model.kv_width,
+        "H": model.hidden,
+        "Q": model.query_width,
+        "QKV": model.query_width + 2 * model.kv_width,
+        "F": model.intermediate,
+        "2F": 2 * model.intermediate,
+    }
+    return tuple(sorted(widths, key=lambda name: widths[name]))

@@ -1,0 +1,110 @@
+"""How it is trained: the settings that training memory depends on."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from backprop.plan.memory.attention import AttentionKernel
+
+
+class MemoryMethod(enum.Enum):
+    """What is trained, on which kind of frozen weights."""
+
+    LORA = "lora"
+    QLORA = "qlora"
+    DORA = "dora"
+    QDORA = "qdora"
+    FULL = "full"
+
+    @property
+    def is_quantized(self) -> bool:
+        """The frozen weights are NF4."""
+        return self in (MemoryMethod.QLORA, MemoryMethod.QDORA)
+
+    @property
+    def is_dora(self) -> bool:
+        """A magnitude for each output beside the adapter."""
+        return self in (MemoryMethod.DORA, MemoryMethod.QDORA)
+
+
+class AdapterDtype(enum.Enum):
+    """Dtype of the adapters' weights."""
+
+    AUTO = "auto"
+    """TRL's: bf16 on quantized weights, fp32 otherwise."""
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
+class LossHead(enum.Enum):
+    """Which code computes the loss."""
+
+    FUSED = "trl"
+    """TRL's: logits in tiles."""
+    FULL_LOGITS = "hf"
+    """transformers': all logits, in fp32."""
+
+
+class MemoryOptimizer(enum.Enum):
+    """Optimizer, as far as its memory differs."""
+
+    ADAMW_FUSED = "adamw_fused"
+    ADAMW_FOREACH = "adamw_foreach"
+    ADAMW_8BIT = "bnb8"
+    ADAMW_8BIT_PAGED = "paged8"
+    SGD = "sgd"
+    """With momentum."""
+
+
+ALL_LINEAR = "all-linear"
+
+
+@attrs.frozen
+class TrainingShape:
+    """One training process on one card."""
+
+    method: MemoryMethod = MemoryMethod.LORA
+    rank: int = 16
+    targets: tuple[str, ...] = (ALL_LINEAR,)
+    """Names of the adapted linear layers."""
+    adapter_dtype: AdapterDtype = AdapterDtype.AUTO
+    sequence: int = 2048
+    """Tokens of each sequence, padding included."""
+    batch: int = 1
+    """Sequences of a micro-step."""
+    accumulation: int = 1
+    """Micro-steps of an optimizer step."""
+    checkpoints: bool = True
+    """Layers' activations are recomputed (non-reentrant gradient checkpointing)."""
+    attention: AttentionKernel = AttentionKernel.FLASH
+    loss: LossHead = LossHead.FUSED
+    optimizer: MemoryOptimizer = MemoryOptimizer.ADAMW_FUSED
+    autocast: bool = True
+    """bf16 autocast around the forward pass."""
+    fp32_weights: bool = False
+    """Trained weights stand in fp32 (mixed precision) instead of bf16."""
+    double_quantization: bool = True
+    kbit_prepared: bool = False
+    """``prepare_model_for_kbit_training`` cast what is not quantized to fp32."""
+    pad_mask: bool = False
+    """The batch has a padding mask."""
+    keep_outputs: bool = False
+    """The model's outputs (its logits) live until backward is over."""
+    keep_gradients: bool = False
+    """Gradients are zeroed in place instead of freed."""
+    workspace_bytes: int = 17_039_360
+    """cuBLAS: two handles of 8.125 MiB; 32 MiB each on Hopper."""
+
+    @property
+    def adapter_itemsize(self) -> int:
+        """Bytes of an adapter's element."""
+        if self.adapter_dtype is AdapterDtype.AUTO:
+            return 2 if self.method.is_quantized else 4
+        return 2 if self.adapter_dtype is AdapterDtype.BF16 else 4
+
+    @property
+    def weight_itemsize(self) -> int:
+        """Bytes of an element of the embeddings, norms and head."""
+        return 4 if self.fp32_weights or self.kbit_prepared else 2
