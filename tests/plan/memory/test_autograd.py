@@ -88,7 +88,8 @@ def test_a_gated_mlp_saves_what_torch_saves(trained: bool) -> None:
     parameters = [layer.weight.requires_grad_(trained) for layer in (gate, up, down)]
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        return down(nn.functional.silu(gate(x)) * up(x))
+        out: torch.Tensor = down(nn.functional.silu(gate(x)) * up(x))
+        return out
 
     def trace(graph: Graph, x: Tensor) -> Tensor:
         gated = op.linear(graph, x, weight(("F", "H"), trained=trained), ("T", "F"))
