@@ -15,7 +15,7 @@ help:
 	@echo "make quickstart  fine-tune a small model on examples/lighthouse.jsonl, show its answers before and after"
 	@echo "make test        every check and every test"
 	@echo "make soak        long repetitions that 'make test' leaves out"
-	@echo "make bench       measure start-up"
+	@echo "make bench       measure start-up, and predicted against known memory"
 	@echo "make clean       remove what tests and the quickstart leave; the environment and the model stay"
 
 setup: $(INSTALLED) $(MODEL)
@@ -56,4 +56,4 @@ quickstart: setup
 
 clean:
 	rm -rf quickstart-output output dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests property_tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests property_tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

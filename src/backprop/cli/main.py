@@ -16,7 +16,7 @@ from backprop.cli.arguments import Arguments, parse_arguments
 from backprop.cli.help import command_help, root_help
 from backprop.cli.late import view_of, workflow_of
 from backprop.cli.style import Style
-from backprop.cli.talk import Progress, Talk
+from backprop.cli.talk import Progress, Talk, leave
 from backprop.effects.configuration import observe_configuration
 from backprop.effects.files.os_errors import os_code
 from backprop.effects.files.user_config import user_config_file
@@ -49,18 +49,13 @@ def main(argv: Sequence[str]) -> int:
         talk.finish(outcome)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has seen enough; how it ended is still worth its exit code
-        _leave_stdout()
+        leave(sys.stdout)
     except OSError as wrong:
-        _leave_stdout()
+        leave(sys.stdout)
         problem = _os_problem(wrong)
         talk.tell([problem])
         return exit_code_for([problem])
     return outcome.exit_code if isinstance(outcome, Outcome) else SUCCESS
-
-
-def _leave_stdout() -> None:
-    """The reader has gone or the disk is full; Python's own flush at exit must not complain once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _guarded(argv: Sequence[str], talk: Talk) -> Outcome | str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from backprop.effects.files.os_errors import os_code
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 
@@ -41,7 +41,7 @@ def is_disk_full(wrong: BaseException, place: Path) -> bool:
     """Whether a write failed for want of space. torch and safetensors hide the system's error number."""
     cause: BaseException | None = wrong
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(cause, OSError) and os_code(cause) == "RUNTIME_DISK_FULL":
             return True
         if "No space left" in str(cause):
             return True
