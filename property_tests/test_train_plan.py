@@ -94,17 +94,6 @@ def test_a_value_that_was_given_is_the_value_that_runs(settings: TrainSettings, 
     assert settings.lora.r is None or lora_arguments(plan)["r"] == settings.lora.r
 
 
-@given(train_settings(), train_facts())
-def test_more_memory_never_shrinks_the_batch(settings: TrainSettings, facts: TrainFacts) -> None:
-    gpu = facts.hardware.gpu
-    if gpu is None:
-        return
-    larger = attrs.evolve(gpu, vram_total_bytes=gpu.vram_total_bytes * 2)
-    richer = attrs.evolve(facts, hardware=attrs.evolve(facts.hardware, gpus=(larger,)))
-    before, after = (planned(settings, f).batch.micro_batch.value for f in (facts, richer))
-    assert after >= before
-
-
 @given(train_settings(), train_facts(), st.integers(1, 1000))
 def test_an_extended_plan_differs_only_in_its_length(settings: TrainSettings, facts: TrainFacts, more: int) -> None:
     plan = planned(settings, facts)

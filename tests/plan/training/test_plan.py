@@ -59,7 +59,7 @@ def test_the_presets_set_rank_alpha_and_targets() -> None:
 
 
 def test_the_fast_preset_finds_the_fused_projection_of_phi() -> None:
-    facts = world(model="microsoft/phi-4")
+    facts = world(model="microsoft/phi-4", hardware=card(80))
     assert planned(settings(lora={"preset": LoraPreset.FAST}), facts).adapter.targets.value == ("qkv_proj",)
 
 
@@ -69,7 +69,8 @@ def test_alpha_follows_a_rank_given_alone() -> None:
 
 def test_trainable_parameters_follow_the_true_shapes() -> None:
     # Qwen2.5-7B: q 3584→3584, v 3584→512, 28 layers.
-    plan = planned(settings(lora={"preset": LoraPreset.FAST}), world(model="Qwen/Qwen2.5-7B-Instruct"))
+    facts = world(model="Qwen/Qwen2.5-7B-Instruct", hardware=card(24))
+    plan = planned(settings(lora={"preset": LoraPreset.FAST}), facts)
     assert plan.adapter.num_parameters == 16 * ((3584 + 3584) + (3584 + 512)) * 28
 
 

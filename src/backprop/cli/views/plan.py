@@ -8,7 +8,9 @@ from typing import Any
 from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
+from backprop.plan.quantity import gib, quantity
 from backprop.plan.training.plan import TrainPlan
+from backprop.plan.training.rail import Rail
 
 Line = tuple[str, str, str]
 """Name, value, reason."""
@@ -22,6 +24,7 @@ def show_plan(plan: TrainPlan, style: Style) -> str:
         "Adapter": list(_adapter(plan)),
         "Run": list(_run(plan)),
         "Update": list(_update(plan)),
+        "Memory": list(_memory(plan)),
     }
     names = max(len(name) for lines in parts.values() for name, _, _ in lines)
     values = max(len(value) for lines in parts.values() for _, value, _ in lines)
@@ -29,15 +32,6 @@ def show_plan(plan: TrainPlan, style: Style) -> str:
         f"{style.bold(title)}\n{_table(lines, style, names=names, values=min(values, _WIDEST_VALUE))}"
         for title, lines in parts.items()
     )
-
-
-def quantity(number: float) -> str:
-    """``134.5 M``: three or four digits that matter."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e4)):
-        if number >= size:
-            scaled = number / (1e3 if unit == "k" else size)
-            return f"{scaled:.1f} {unit}" if scaled < 1000 else f"{scaled:,.0f} {unit}"
-    return f"{number:,.0f}"
 
 
 _WIDEST_VALUE = 34
@@ -181,5 +175,24 @@ def _update(plan: TrainPlan) -> Iterator[Line]:
     if plan.weight_decay:
         yield "weight decay", f"{plan.weight_decay:g}", "decoupled, on every trainable weight"
     yield "gradient norm", f"at most {plan.max_grad_norm:g}", "longer gradients are scaled down"
+
+
+def _memory(plan: TrainPlan) -> Iterator[Line]:
+    """What is alive at the peak, what the allocator and the driver take besides, and what there is."""
     checkpointing = plan.gradient_checkpointing
     yield _line("recompute", checkpointing, "on" if checkpointing.value else "off")
+    yield _line("attention", plan.attention, plan.attention.value.value)
+    memory, budget = plan.memory, plan.budget
+    if memory is None:
+        yield "peak", "unknown", f"not modelled for {plan.model.model_type}"
+        return
+    yield "peak", gib(memory.peak_bytes), f"allocated at its highest, {memory.moment}"
+    for term in memory.terms:
+        if term.bytes * 100 >= memory.peak_bytes:
+            yield "", f"{gib(term.bytes)} {term.name.value}", f"{term.bytes / memory.peak_bytes:.0%}"
+    if memory.reserve_share:
+        yield "reserved", gib(memory.reserved_bytes), f"the allocator holds about {memory.reserve_share:.0%} more"
+    outside = "the CUDA context" if plan.rail.value is Rail.CUDA else "the process with its libraries"
+    yield "needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} of {outside}"
+    if budget is not None:
+        yield "free", gib(budget.free_bytes), f"of {gib(budget.total_bytes)}, {budget.place}"

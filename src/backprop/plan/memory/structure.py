@@ -60,7 +60,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         checkpoints=training.checkpoints,
         kernel=kernel,
         has_mask=kernel is AttentionKernel.EAGER or (training.pad_mask and kernel is AttentionKernel.SDPA),
-        is_batched=training.batch > 1,
+        is_batched=training.batch > 1 and kernel is AttentionKernel.EAGER,
         loss=training.loss,
         autocast=training.autocast,
         double_quantization=training.double_quantization,

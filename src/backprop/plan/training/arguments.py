@@ -85,7 +85,9 @@ def lora_arguments(plan: TrainPlan) -> dict[str, Any]:
 
 def load_arguments(plan: Loadable) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``; the data type by torch's name, as transformers takes it."""
+    attention = {"attn_implementation": plan.attention.value.value} if isinstance(plan, TrainPlan) else {}
     return {
+        **attention,
         "dtype": plan.precision.compute.value.value,
         "trust_remote_code": plan.trust_remote_code,
         **({"device_map": {"": 0}} if plan.rail.value is Rail.CUDA else {}),

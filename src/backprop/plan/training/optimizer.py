@@ -5,9 +5,10 @@ from __future__ import annotations
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.software import SoftwareFacts
+from backprop.plan.quantity import GIB
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer
-from backprop.plan.training.batch import GIB, NOMINAL_TOLERANCE_GIB
+from backprop.plan.training.batch import NOMINAL_TOLERANCE_GIB
 from backprop.plan.training.chosen import given
 from backprop.plan.training.rail import Rail
 
