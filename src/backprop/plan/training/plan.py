@@ -9,29 +9,25 @@ from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.batch import BatchPlan, plan_micro_batch, plan_packing
+from backprop.plan.training.checkpoints import CheckpointPlan, plan_checkpoints
 from backprop.plan.training.chosen import given, set_by
 from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
+from backprop.plan.training.full import FullPlan, plan_full
+from backprop.plan.training.full_precision import Rounding, plan_full_precision
 from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
+from backprop.plan.training.mode import check_mode
+from backprop.plan.training.offload import OffloadPlan
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
 from backprop.plan.training.rail import Rail, plan_rail
 from backprop.plan.training.targets import check_targets
-
-
-@attrs.frozen
-class CheckpointPlan:
-    """A checkpoint holds adapter, optimizer, schedule, random states and data cursor; the last step always has one."""
-
-    every: Decision[int]
-    keep: int
-    """Newest checkpoints kept; the best one by held-out loss is kept besides."""
 
 
 @attrs.frozen
@@ -45,7 +41,8 @@ class TrainPlan:
     rail: Decision[Rail]
     precision: PrecisionPlan
     trust_remote_code: bool
-    adapter: AdapterPlan
+    adapter: AdapterPlan | None
+    """None in full fine-tuning, where every weight is trained."""
     batch: BatchPlan
     shuffle: bool
     length: LengthPlan
@@ -61,14 +58,32 @@ class TrainPlan:
     """Of data order and dropout; the adapter has its own."""
     output_dir: str
     warnings: tuple[Problem, ...] = ()
+    mode: TrainMode = TrainMode.LORA
+    rounding: Decision[Rounding] | None = None
+    """How updates are rounded into bfloat16 weights that are trained; None when those are float32, or an adapter's."""
+    offload: OffloadPlan | None = None
+    """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
+
+    @property
+    def num_trainable(self) -> int:
+        """Parameters that are updated."""
+        return self.model.num_parameters if self.adapter is None else self.adapter.num_parameters
 
 
 def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> TrainPlan | Refused:
     """Decide everything about a run, or say everything that stands against it."""
     model, data, hardware, software = facts.model, facts.data, facts.hardware, facts.software
     rail = plan_rail(settings.training.backend, hardware, origins=origins)
+    full = settings.training.mode is TrainMode.FULL
     optimizer = (
-        plan_optimizer(settings.training.optim, rail=rail.value, hardware=hardware, software=software, origins=origins)
+        plan_optimizer(
+            settings.training.optim,
+            rail=rail.value,
+            hardware=hardware,
+            software=software,
+            origins=origins,
+            offloads=full and settings.training.full_ft_offload,
+        )
         if isinstance(rail, Decision)
         else rail
     )
@@ -76,29 +91,37 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     tokenizer, tokenizer_problems = _tokenizer(settings, facts)
     missing = () if settings.dry_run else check_packages(software, TRAIN_PACKAGES)
     if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
-        shape = () if isinstance(model, Absent) else (plan_adapter(settings.lora, model, origins=origins),)
+        shape = () if isinstance(model, Absent) or full else (plan_adapter(settings.lora, model, origins=origins),)
         stopped = [p for p in (rail, optimizer, *shape) if isinstance(p, Problem)]
         return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
 
-    precision = plan_precision(
-        settings.model,
-        settings.training,
-        rail=rail.value,
-        model=model,
-        hardware=hardware,
-        software=software,
-        origins=origins,
-    )
-    adapter = plan_adapter(settings.lora, model, origins=origins)
+    precision = _precision(settings, facts, model=model, rail=rail.value, origins=origins)
+    adapter = None if full else plan_adapter(settings.lora, model, origins=origins)
     batch = plan_batch(settings, facts, model=model, data=data, rail=rail.value, origins=origins)
     length = plan_length(settings.training, data=data.train, batch=batch, origins=origins)
     steps = length.steps.value
     rate = plan_learning_rate(settings.training, steps=steps, origins=origins)
     evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
+    checkpoints = plan_checkpoints(settings.training, steps=steps, origins=origins)
+    whole = FullPlan()
+    if full and isinstance(precision, PrecisionPlan) and isinstance(optimizer, Decision):
+        whole = plan_full(
+            settings.training,
+            model=model,
+            rail=rail.value,
+            hardware=hardware,
+            precision=precision,
+            optimizer=optimizer.value,
+            checkpoints=checkpoints,
+            steps=steps,
+            evaluates=evaluation is not None,
+        )
     problems = (
         *tokenizer_problems,
         *missing,
         *(p for p in (optimizer, precision, adapter) if isinstance(p, Problem)),
+        *whole.problems,
+        *check_mode(settings, origins=origins),
         *_broken_rows(data),
         *(
             problem
@@ -113,7 +136,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         return Refused(tuple(dict.fromkeys((*errors_among(problems), *warnings_among(problems)))))
     assert isinstance(optimizer, Decision)
     assert isinstance(precision, PrecisionPlan)
-    assert isinstance(adapter, AdapterPlan)
+    assert not isinstance(adapter, Problem)
     return TrainPlan(
         model=model,
         tokenizer=tokenizer,
@@ -131,11 +154,32 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         max_grad_norm=settings.training.max_grad_norm,
         gradient_checkpointing=_gradient_checkpointing(settings, rail.value, origins),
         evaluation=evaluation,
-        checkpoints=_checkpoints(settings, steps, origins),
+        checkpoints=checkpoints,
         logging_steps=settings.training.logging_steps,
         seed=settings.training.seed,
         output_dir=settings.training.output_dir,
         warnings=warnings_among(problems),
+        mode=settings.training.mode,
+        rounding=whole.rounding,
+        offload=whole.offload,
+    )
+
+
+def _precision(
+    settings: TrainSettings, facts: TrainFacts, *, model: ModelFacts, rail: Rail, origins: Origins
+) -> PrecisionPlan | Problem:
+    """Of the mode that is asked for."""
+    hardware, asked = facts.hardware, settings.training
+    if asked.mode is TrainMode.FULL:
+        return plan_full_precision(settings.model, asked, rail=rail, model=model, hardware=hardware, origins=origins)
+    return plan_precision(
+        settings.model,
+        asked,
+        rail=rail,
+        model=model,
+        hardware=hardware,
+        software=facts.software,
+        origins=origins,
     )
 
 
@@ -206,16 +250,6 @@ def _gradient_checkpointing(settings: TrainSettings, rail: Rail, origins: Origin
     if rail is Rail.CUDA:
         return Decision(True, "CUDA", "Activations are recomputed: less memory for about a third more time.")
     return Decision(False, "CPU", "Memory is not the limit here, time is.")
-
-
-def _checkpoints(settings: TrainSettings, steps: int, origins: Origins) -> CheckpointPlan:
-    asked = settings.training.save_steps
-    every = set_by(origins, "training.save_steps", asked) or Decision(
-        asked, "default", "What a crash can cost at most; the last step is always saved."
-    )
-    if every.value > steps:
-        every = Decision(steps, "the last step", f"The run ends before {every.value} steps.")
-    return CheckpointPlan(every=every, keep=settings.training.keep_checkpoints)
 
 
 def extend_plan(plan: TrainPlan, *, steps: int) -> TrainPlan:
