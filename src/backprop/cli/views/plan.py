@@ -9,6 +9,7 @@ from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
 from backprop.plan.quantity import gib, quantity
+from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
@@ -21,7 +22,7 @@ def show_plan(plan: TrainPlan, style: Style) -> str:
     parts = {
         "Model": list(_model(plan)),
         "Data": list(_data(plan)),
-        "Adapter": list(_adapter(plan)),
+        **({"Adapter": list(_adapter(plan, plan.adapter))} if plan.adapter else {"Weights": list(_weights(plan))}),
         "Run": list(_run(plan)),
         "Update": list(_update(plan)),
         "Memory": list(_memory(plan)),
@@ -120,13 +121,25 @@ def _tokens(tokens: TokenFacts) -> Iterator[Line]:
         yield "left out", _count(tokens.without_target.rows, "row"), "nothing in them is learned"
 
 
-def _adapter(plan: TrainPlan) -> Iterator[Line]:
-    adapter = plan.adapter
+def _weights(plan: TrainPlan) -> Iterator[Line]:
+    yield "trainable", quantity(plan.num_trainable), "full fine-tuning: every weight is updated"
+    precision = plan.precision
+    yield _line("held in", precision.held or precision.compute, precision.storage.value)
+    if plan.rounding is not None:
+        yield _line("rounding", plan.rounding, plan.rounding.value.value)
+    if plan.offload is not None:
+        gib = plan.offload.host_bytes / 2**30
+        yield "host memory", f"{gib:.1f} GiB", f"weights, gradients, optimizer; FSDP2 over {plan.offload.backend.value}"
+
+
+def _adapter(plan: TrainPlan, adapter: AdapterPlan) -> Iterator[Line]:
     share = adapter.num_parameters / plan.model.num_parameters
     yield _line("rank", adapter.rank)
     yield _line("alpha", adapter.alpha, f"{adapter.alpha.value:g}")
     layers = adapter.targets
     yield "layers", f"{len(layers.value)} kinds", f"{layers.rule}: {', '.join(layers.value)}"
+    if adapter.use_dora:
+        yield "DoRA", "on", "each output's magnitude is learned apart from its direction (arXiv:2402.09353)"
     if adapter.dropout:
         yield "dropout", f"{adapter.dropout:g}", "of the adapter's input"
     yield "trainable", quantity(adapter.num_parameters), f"{share:.1%} of the model's parameters, seed {adapter.seed}"

@@ -10,12 +10,13 @@ from backprop.plan.facts.model import ModelFacts
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.attention import plan_attention
 from backprop.plan.training.batch import UpdatePlan
 from backprop.plan.training.fit import FitPlan, plan_fit
+from backprop.plan.training.full_precision import plan_full_precision
 from backprop.plan.training.memory import MemoryBudget, budget_of, workload_of
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
@@ -46,7 +47,8 @@ class Footprint:
     """What a run holds in memory, by which decisions, and where."""
 
     precision: PrecisionPlan
-    adapter: AdapterPlan
+    adapter: AdapterPlan | None
+    """None where every weight is trained."""
     optimizer: Decision[Optimizer]
     attention: Decision[AttentionKernel]
     fit: FitPlan
@@ -57,18 +59,16 @@ def plan_footprint(
     settings: TrainSettings, place: Place, *, update: UpdatePlan, sequences: Sequences, origins: Origins
 ) -> Footprint | tuple[Problem, ...]:
     """Decide all of it, or say what stands against it; a footprint need not fit."""
-    precision = plan_precision(
-        settings.model,
-        settings.training,
+    full = settings.training.mode is TrainMode.FULL
+    precision = _precision(settings, place, origins)
+    adapter = None if full else plan_adapter(settings.lora, place.model, origins=origins)
+    optimizer = plan_optimizer(
+        settings.training.optim,
         rail=place.rail,
-        model=place.model,
         hardware=place.hardware,
         software=place.software,
         origins=origins,
-    )
-    adapter = plan_adapter(settings.lora, place.model, origins=origins)
-    optimizer = plan_optimizer(
-        settings.training.optim, rail=place.rail, hardware=place.hardware, software=place.software, origins=origins
+        offloads=full and settings.training.full_ft_offload,
     )
     problems = tuple(part for part in (precision, adapter, optimizer) if isinstance(part, Problem))
     if isinstance(precision, Problem) or isinstance(adapter, Problem) or isinstance(optimizer, Problem):
@@ -89,3 +89,21 @@ def plan_footprint(
     asked = settings.lora.use_gradient_checkpointing
     fit = plan_fit(workload, update, checkpointing=asked, budget=budget, origins=origins)
     return Footprint(precision, adapter, optimizer, attention, fit, budget)
+
+
+def _precision(settings: TrainSettings, place: Place, origins: Origins) -> PrecisionPlan | Problem:
+    """Of the mode that is asked for."""
+    asked, hardware = settings.training, place.hardware
+    if asked.mode is TrainMode.FULL:
+        return plan_full_precision(
+            settings.model, asked, rail=place.rail, model=place.model, hardware=hardware, origins=origins
+        )
+    return plan_precision(
+        settings.model,
+        asked,
+        rail=place.rail,
+        model=place.model,
+        hardware=hardware,
+        software=place.software,
+        origins=origins,
+    )

@@ -110,7 +110,7 @@ def workload_of(
         attention=attention.value,
         optimizer=_OPTIMIZERS[optimizer],
         autocast=on_card and precision.compute.value is not NumberFormat.FLOAT32,
-        fp32_weights=precision.compute.value is NumberFormat.FLOAT32,
+        fp32_weights=precision.storage is NumberFormat.FLOAT32,
     )
     if gpu is not None and gpu.compute_capability is not None and gpu.compute_capability >= (9, 0):
         shape = attrs.evolve(shape, workspace_bytes=HOPPER_WORKSPACE_BYTES)
@@ -122,4 +122,6 @@ def workload_of(
 def _method(precision: PrecisionPlan, adapter: AdapterPlan | None) -> MemoryMethod:
     if adapter is None:
         return MemoryMethod.FULL
+    if adapter.use_dora:
+        return MemoryMethod.QDORA if precision.load_in_4bit.value else MemoryMethod.DORA
     return MemoryMethod.QLORA if precision.load_in_4bit.value else MemoryMethod.LORA

@@ -11,33 +11,28 @@ from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing, plan_update
-from backprop.plan.training.chosen import set_by
+from backprop.plan.training.checkpoints import CheckpointPlan, plan_checkpoints
 from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
 from backprop.plan.training.fit import FitPlan
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
+from backprop.plan.training.full import FullPlan, plan_full
+from backprop.plan.training.full_precision import Rounding
 from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
 from backprop.plan.training.memory import MemoryBudget
+from backprop.plan.training.mode import check_mode
+from backprop.plan.training.offload import OffloadPlan
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
 from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
 from backprop.plan.training.room import check_room
 from backprop.plan.training.targets import check_targets
-
-
-@attrs.frozen
-class CheckpointPlan:
-    """A checkpoint holds adapter, optimizer, schedule, random states and data cursor; the last step always has one."""
-
-    every: Decision[int]
-    keep: int
-    """Newest checkpoints kept; the best one by held-out loss is kept besides."""
 
 
 @attrs.frozen
@@ -51,7 +46,8 @@ class TrainPlan:
     rail: Decision[Rail]
     precision: PrecisionPlan
     trust_remote_code: bool
-    adapter: AdapterPlan
+    adapter: AdapterPlan | None
+    """None in full fine-tuning, where every weight is trained."""
     attention: Decision[AttentionKernel]
     batch: BatchPlan
     shuffle: bool
@@ -72,14 +68,32 @@ class TrainPlan:
     """Of data order and dropout; the adapter has its own."""
     output_dir: str
     warnings: tuple[Problem, ...] = ()
+    mode: TrainMode = TrainMode.LORA
+    rounding: Decision[Rounding] | None = None
+    """How updates are rounded into bfloat16 weights that are trained; None when those are float32, or an adapter's."""
+    offload: OffloadPlan | None = None
+    """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
+
+    @property
+    def num_trainable(self) -> int:
+        """Parameters that are updated."""
+        return self.model.num_parameters if self.adapter is None else self.adapter.num_parameters
 
 
 def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> TrainPlan | Refused:
     """Decide everything about a run, or say everything that stands against it."""
     model, data, hardware, software = facts.model, facts.data, facts.hardware, facts.software
     rail = plan_rail(settings.training.backend, hardware, origins=origins)
+    full = settings.training.mode is TrainMode.FULL
     optimizer = (
-        plan_optimizer(settings.training.optim, rail=rail.value, hardware=hardware, software=software, origins=origins)
+        plan_optimizer(
+            settings.training.optim,
+            rail=rail.value,
+            hardware=hardware,
+            software=software,
+            origins=origins,
+            offloads=full and settings.training.full_ft_offload,
+        )
         if isinstance(rail, Decision)
         else rail
     )
@@ -87,7 +101,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     tokenizer, tokenizer_problems = _tokenizer(settings, facts)
     missing = () if settings.dry_run else check_packages(software, TRAIN_PACKAGES)
     if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
-        adapter = () if isinstance(model, Absent) else (plan_adapter(settings.lora, model, origins=origins),)
+        adapter = () if isinstance(model, Absent) or full else (plan_adapter(settings.lora, model, origins=origins),)
         stopped = [p for p in (rail, optimizer, *adapter) if isinstance(p, Problem)]
         return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
 
@@ -100,6 +114,20 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     steps = length.steps.value
     rate = plan_learning_rate(settings.training, steps=steps, origins=origins)
     evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
+    checkpoints = plan_checkpoints(settings.training, steps=steps, origins=origins)
+    whole = FullPlan()
+    if full and isinstance(footprint, Footprint):
+        whole = plan_full(
+            settings.training,
+            model=model,
+            rail=rail.value,
+            hardware=hardware,
+            precision=footprint.precision,
+            optimizer=footprint.optimizer.value,
+            checkpoints=checkpoints,
+            steps=steps,
+            evaluates=evaluation is not None,
+        )
     problems = (
         *tokenizer_problems,
         *missing,
@@ -108,6 +136,8 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
             if isinstance(footprint, Footprint)
             else footprint
         ),
+        *whole.problems,
+        *check_mode(settings, origins=origins),
         *_broken_rows(data),
         *(
             problem
@@ -141,11 +171,14 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         memory=footprint.fit.memory,
         budget=footprint.budget,
         evaluation=evaluation,
-        checkpoints=_checkpoints(settings, steps, origins),
+        checkpoints=checkpoints,
         logging_steps=settings.training.logging_steps,
         seed=settings.training.seed,
         output_dir=settings.training.output_dir,
         warnings=warnings_among(problems),
+        mode=settings.training.mode,
+        rounding=whole.rounding,
+        offload=whole.offload,
     )
 
 
@@ -221,16 +254,6 @@ def _broken_rows(data: DataFacts) -> tuple[Problem, ...]:
     if not more:
         return shown
     return (*shown, Problem("INPUT_DATASET_INVALID", f"And {more:,} more rows that cannot be read."))
-
-
-def _checkpoints(settings: TrainSettings, steps: int, origins: Origins) -> CheckpointPlan:
-    asked = settings.training.save_steps
-    every = set_by(origins, "training.save_steps", asked) or Decision(
-        asked, "default", "What a crash can cost at most; the last step is always saved."
-    )
-    if every.value > steps:
-        every = Decision(steps, "the last step", f"The run ends before {every.value} steps.")
-    return CheckpointPlan(every=every, keep=settings.training.keep_checkpoints)
 
 
 def extend_plan(plan: TrainPlan, *, steps: int) -> TrainPlan:
