@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from backprop.plan.facts.architectures import facts_from_config
-from backprop.plan.facts.families import FAMILY_DEFAULTS
-from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.facts.families import FAMILY_DEFAULTS, Window, family_of
+from backprop.plan.facts.model import LinearLayer, ModelFacts, ModelSource
+from backprop.plan.wire.converter import from_data, to_data
 
 FAMILIES = (
     "llama",
@@ -28,6 +31,7 @@ FAMILIES = (
     "olmo2",
     "olmo3",
 )
+MIXTURES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe")
 SMALL = {
     "hidden_size": 64,
     "num_hidden_layers": 3,
@@ -79,8 +83,80 @@ def test_parameters_and_linear_layers_are_those_of_transformers(
         if isinstance(module, torch.nn.Linear)
     }
     facts = facts_of(published)
-    assert facts.num_parameters == sum(weight.numel() for weight in model.parameters())
+    assert facts.num_parameters == facts.num_active_parameters == sum(weight.numel() for weight in model.parameters())
     assert {layer.name: (layer.in_features, layer.out_features) for layer in facts.linear_layers} == layers
+    attention, mlp = model.model.layers[0].self_attn, model.model.layers[0].mlp
+    first = attention.qkv_proj if facts.linear_layers[0].name == "qkv_proj" else attention.q_proj
+    assert facts.has_qkv_bias == (first.bias is not None)
+    assert facts.has_output_bias == (attention.o_proj.bias is not None)
+    assert facts.has_mlp_bias == (mlp.down_proj.bias is not None)
+
+
+@pytest.mark.parametrize("changes", [{}, {"mlp_only_layers": [1]}, {"decoder_sparse_step": 2}], ids=str)
+@pytest.mark.parametrize("family", MIXTURES)
+def test_mixtures_count_all_experts_and_of_those_that_are_used_the_chosen(
+    family: str, changes: dict[str, object], tmp_path: Path
+) -> None:
+    widths = {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 48, "num_experts_per_tok": 3}
+    experts = {"num_local_experts" if family == "mixtral" else "num_experts": 8}
+    config, published = config_of(family, tmp_path, **widths, **experts, **changes)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    facts = facts_of(published)
+    assert facts.num_parameters == sum(weight.numel() for weight in model.parameters())
+    idle = sum(w.numel() * 5 // 8 for name, w in model.named_parameters() if ".experts." in name)
+    assert facts.num_active_parameters == facts.num_parameters - idle
+    attention = {name for name, module in model.model.layers[0].self_attn.named_children() if hasattr(module, "bias")}
+    assert {layer.name for layer in facts.linear_layers} == attention
+
+
+def test_the_matrices_that_files_name_for_each_expert_are_no_linear_layers(tmp_path: Path) -> None:
+    _, published = config_of("mixtral", tmp_path)
+    stored = (LinearLayer("q_proj", 64, 64), LinearLayer("w1", 64, 96), LinearLayer("gate", 64, 8))
+    facts = facts_from_config(published, name="small", source=ModelSource.DIRECTORY, linear_layers=stored)
+    assert [layer.name for layer in facts.linear_layers] == ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *MIXTURES])
+@pytest.mark.parametrize(
+    "changes", [{}, {"sliding_window": 7}, {"sliding_window": 7, "use_sliding_window": True, "max_window_layers": 1}]
+)
+def test_a_window_is_one_that_a_layer_has(family: str, changes: dict[str, object], tmp_path: Path) -> None:
+    config, published = config_of(family, tmp_path, num_hidden_layers=8, **changes)
+    kinds = getattr(config, "layer_types", None)
+    code = inspect.getsource(sys.modules[AutoModelForCausalLM._model_mapping[type(config)].__module__])
+    has_window = "create_sliding_window_causal_mask(" in code or "else create_sliding_window_causal_mask" in code
+    has_window &= "sliding_attention" in kinds if kinds else bool(getattr(config, "sliding_window", None))
+    facts = facts_of(published)
+    assert facts.sliding_window == (config.sliding_window if has_window else None)
+    if has_window:
+        assert (family_of(family).window is Window.SOME) == (kinds is not None and len(set(kinds)) > 1)
+
+
+def test_the_part_of_a_head_that_turns_is_read_from_both_places(tmp_path: Path) -> None:
+    _, published = config_of("phi3", tmp_path, partial_rotary_factor=0.75)
+    assert published["rope_parameters"]["partial_rotary_factor"] == 0.75
+    assert facts_of(published).rotary_fraction == 0.75
+    old = {key: published[key] for key in published.keys() - {"rope_parameters", "partial_rotary_factor"}}
+    assert facts_of({**old, "partial_rotary_factor": 0.5}).rotary_fraction == 0.5
+    assert facts_of(old).rotary_fraction == 1.0
+
+
+def test_soft_caps_are_those_of_gemma_2_unless_its_configuration_turns_them_off(tmp_path: Path) -> None:
+    _, published = config_of("gemma2", tmp_path)
+    assert facts_of(published).soft_caps_attention
+    assert facts_of(published).soft_caps_logits
+    published["attn_logit_softcapping"] = None
+    assert not facts_of(published).soft_caps_attention
+    assert facts_of(published).soft_caps_logits
+    _, other = config_of("gemma3_text", tmp_path, attn_logit_softcapping=50.0)
+    assert not facts_of(other).soft_caps_attention
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *MIXTURES])
+def test_facts_pass_through_json(family: str, tmp_path: Path) -> None:
+    facts = facts_of(config_of(family, tmp_path)[1])
+    assert from_data(json.loads(json.dumps(to_data(facts))), ModelFacts) == facts
 
 
 @pytest.mark.parametrize(("family", "key"), [(f, key) for f, defaults in FAMILY_DEFAULTS.items() for key in defaults])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from backprop.plan.facts.families import NormKind
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.autograd import Graph, Tensor
 from backprop.plan.memory.decoder_layer import RmsNorm
@@ -75,7 +76,7 @@ def test_a_norm_saves_what_torch_saves(trained: bool) -> None:
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
         return parameter * wide.to(torch.bfloat16)
 
-    norm = RmsNorm(weight(("H",), trained=trained), ("T",), one_plus=False)
+    norm = RmsNorm(weight(("H",), trained=trained), ("T",), NormKind.LLAMA)
     traced = traced_saved(norm)
     # x itself is alive on the tape, but torch saves only its fp32 copy.
     assert traced - 2 * SIZES["T"] * SIZES["H"] == torch_saved(run, [parameter])

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from benchmarks.memory_accuracy import compare
 
+from backprop.plan.facts.model import Experts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.predict import NotModelled, predict
 from backprop.plan.memory.shape import MemoryShape
@@ -118,7 +119,10 @@ def test_soft_capped_attention_is_always_eager() -> None:
 
 def test_mixtures_of_experts_are_refused() -> None:
     with pytest.raises(NotModelled, match="8 experts"):
-        predict(attrs.evolve(SMALL, num_experts=8, experts_per_token=2), TrainingShape())
+        predict(
+            attrs.evolve(SMALL, experts=Experts(count=8, per_token=2, intermediate_size=512, num_layers=16)),
+            TrainingShape(),
+        )
 
 
 def test_a_prediction_is_cheap_once_its_structure_was_seen() -> None:

@@ -54,7 +54,6 @@ def test_on_a_card_the_weights_are_bfloat16_and_updates_are_rounded_stochastical
     assert quantization_arguments(plan) is None
     assert plan.rounding is not None
     assert plan.rounding.value is Rounding.STOCHASTIC
-    assert sft_arguments(plan, staging_dir="x")["gradient_checkpointing"]
 
 
 def test_an_optimizer_that_rounds_to_the_nearest_is_told() -> None:

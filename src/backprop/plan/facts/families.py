@@ -1,96 +1,278 @@
-"""What is known of each family of models: its linear layers, biases and norms, and so its number of parameters.
+"""What the code of each family of models fixes, whatever a configuration says: layers, biases, norms, windows, experts.
 
-Families are told by ``model_type``; one that is not named here counts as plain Llama.
+Families are told by ``model_type``; one that is not named here counts as plain Llama without biases.
+Source: transformers 5.23, models/*/modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 
-from backprop.plan.facts.model import LinearLayer
+import attrs
 
-FUSED_FAMILIES = frozenset({"phi3"})
-"""Families whose query, key, value stand in one ``qkv_proj`` and whose gate and up stand in one ``gate_up_proj``."""
+from backprop.plan.facts.model import LinearLayer, ModelFacts
 
-QKV_BIAS_FAMILIES = frozenset({"qwen2"})
-ATTENTION_BIAS_FAMILIES = frozenset(
-    {"llama", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3", "granite", "olmo2", "olmo3"}
-)
-"""Families that follow ``attention_bias``: a bias on queries, keys, values and output."""
-MLP_BIAS_FAMILIES = frozenset({"llama", "smollm3", "granite"})
-"""Families that follow ``mlp_bias``: a bias on gate, up and down."""
-QK_NORM_FAMILIES = frozenset({"qwen3", "gemma3", "gemma3_text"})
-"""Families with a norm of head_dim weights on queries and keys."""
-WIDE_QK_NORM_FAMILIES = frozenset({"olmo2", "olmo3"})
-"""Families with norms over all queries and over all keys."""
-FOUR_NORM_FAMILIES = frozenset({"gemma2", "gemma3", "gemma3_text"})
+
+class NormKind(enum.Enum):
+    """How a root-mean-square norm applies its weight."""
+
+    LLAMA = "cast back, then weighted"
+    OLMO = "weighted in fp32, then cast back"
+    GEMMA = "times (1 + weight) in fp32, then cast back"
+
+
+class NormPlace(enum.Enum):
+    """Which norms stand around attention and around the feed-forward network."""
+
+    BEFORE = "before each"
+    AFTER = "after each"
+    BOTH = "before and after each"
+
+
+class QueryNorm(enum.Enum):
+    """Norms on queries and keys."""
+
+    NONE = "none"
+    HEAD = "of each head"
+    WIDE = "of all heads together"
+
+
+class Window(enum.Enum):
+    """Which layers follow ``sliding_window``."""
+
+    NONE = "none"
+    SOME = "some"
+    ALL = "all"
+
+
+class EmbeddingScale(enum.Enum):
+    """Where embeddings are multiplied."""
+
+    NONE = "nowhere"
+    MODULE = "inside of the embedding, by a buffer"
+    MODEL = "behind the embedding, by a number"
+
+
+@attrs.frozen
+class ExpertKeys:
+    """Where a family's configuration says how its mixture is made."""
+
+    count: tuple[str, ...]
+    width: str
+    shared_width: str = ""
+    """Key of the width of an expert for every token; empty where there is none."""
+    has_plain_layers: bool = False
+    """``mlp_only_layers`` and ``decoder_sparse_step`` tell layers without experts."""
+
+
+@attrs.frozen
+class Family:
+    """A family's code."""
+
+    is_fused: bool = False
+    """Query, key, value stand in one ``qkv_proj``, gate and up in one ``gate_up_proj``."""
+    qkv_bias: bool = False
+    reads_attention_bias: bool = False
+    """``attention_bias``: a bias on queries, keys, values and output."""
+    reads_mlp_bias: bool = False
+    """``mlp_bias``: a bias on gate, up and down."""
+    reads_rotary_fraction: bool = False
+    """``partial_rotary_factor``: the part of each head that the rotary embedding turns."""
+    reads_soft_caps: bool = False
+    norm: NormKind = NormKind.LLAMA
+    norm_place: NormPlace = NormPlace.BEFORE
+    query_norm: QueryNorm = QueryNorm.NONE
+    window: Window = Window.NONE
+    asks_for_window: bool = False
+    """``sliding_window`` counts only with ``use_sliding_window``."""
+    embedding_scale: EmbeddingScale = EmbeddingScale.NONE
+    scales_residuals: bool = False
+    """Granite: what attention and network add is multiplied first, and logits are divided."""
+    experts: ExpertKeys | None = None
+
+
+FAMILIES: Mapping[str, Family] = {
+    "llama": Family(reads_attention_bias=True, reads_mlp_bias=True),
+    "mistral": Family(window=Window.ALL),
+    "qwen2": Family(qkv_bias=True, window=Window.SOME, asks_for_window=True),
+    "qwen3": Family(reads_attention_bias=True, query_norm=QueryNorm.HEAD, window=Window.SOME, asks_for_window=True),
+    "smollm3": Family(reads_attention_bias=True, reads_mlp_bias=True, window=Window.SOME, asks_for_window=True),
+    "granite": Family(
+        reads_attention_bias=True,
+        reads_mlp_bias=True,
+        embedding_scale=EmbeddingScale.MODEL,
+        scales_residuals=True,
+    ),
+    "phi3": Family(is_fused=True, reads_rotary_fraction=True, window=Window.ALL),
+    "olmo2": Family(
+        reads_attention_bias=True,
+        norm=NormKind.OLMO,
+        norm_place=NormPlace.AFTER,
+        query_norm=QueryNorm.WIDE,
+    ),
+    "olmo3": Family(
+        reads_attention_bias=True,
+        norm=NormKind.OLMO,
+        norm_place=NormPlace.AFTER,
+        query_norm=QueryNorm.WIDE,
+        window=Window.SOME,
+    ),
+    "gemma": Family(reads_attention_bias=True, norm=NormKind.GEMMA, embedding_scale=EmbeddingScale.MODULE),
+    "gemma2": Family(
+        reads_attention_bias=True,
+        reads_soft_caps=True,
+        norm=NormKind.GEMMA,
+        norm_place=NormPlace.BOTH,
+        window=Window.SOME,
+        embedding_scale=EmbeddingScale.MODULE,
+    ),
+    "gemma3_text": Family(
+        reads_attention_bias=True,
+        norm=NormKind.GEMMA,
+        norm_place=NormPlace.BOTH,
+        query_norm=QueryNorm.HEAD,
+        window=Window.SOME,
+        embedding_scale=EmbeddingScale.MODULE,
+    ),
+    "mixtral": Family(window=Window.ALL, experts=ExpertKeys(("num_local_experts", "num_experts"), "intermediate_size")),
+    "qwen3_moe": Family(
+        reads_attention_bias=True,
+        query_norm=QueryNorm.HEAD,
+        window=Window.ALL,
+        asks_for_window=True,
+        experts=ExpertKeys(("num_experts", "num_local_experts"), "moe_intermediate_size", has_plain_layers=True),
+    ),
+    "qwen2_moe": Family(
+        qkv_bias=True,
+        window=Window.SOME,
+        asks_for_window=True,
+        experts=ExpertKeys(
+            ("num_experts",), "moe_intermediate_size", "shared_expert_intermediate_size", has_plain_layers=True
+        ),
+    ),
+    "olmoe": Family(
+        reads_attention_bias=True,
+        query_norm=QueryNorm.WIDE,
+        experts=ExpertKeys(("num_experts", "num_local_experts"), "intermediate_size"),
+    ),
+}
 
 FAMILY_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "cohere": {"tie_word_embeddings": True},
     "cohere2": {"tie_word_embeddings": True},
     "gemma": {"tie_word_embeddings": True, "head_dim": 256},
-    "gemma2": {"tie_word_embeddings": True, "head_dim": 256},
+    "gemma2": {
+        "tie_word_embeddings": True,
+        "head_dim": 256,
+        "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    },
     "gemma3_text": {
         "tie_word_embeddings": True,
         "head_dim": 256,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
         "vocab_size": 262208,
+        "sliding_window": 4096,
     },
+    "mistral": {"sliding_window": 4096},
+    "mixtral": {"num_experts_per_tok": 2},
+    "olmo3": {"sliding_window": 4096},
+    "olmoe": {"num_experts_per_tok": 8},
+    "qwen2_moe": {
+        "num_experts_per_tok": 4,
+        "moe_intermediate_size": 1408,
+        "shared_expert_intermediate_size": 5632,
+    },
+    "qwen3_moe": {"num_experts_per_tok": 8, "moe_intermediate_size": 768},
     "smollm3": {"tie_word_embeddings": True},
 }
 """What published configurations leave out where it is their family's default."""
 
 
+def family_of(model_type: str) -> Family:
+    """The family that ``model_type`` names."""
+    return FAMILIES.get(model_type, _PLAIN)
+
+
+_PLAIN = Family()
+
+
 def linear_layers_of(
-    model_type: str, *, hidden_size: int, num_heads: int, num_kv_heads: int, head_dim: int, intermediate_size: int
+    model_type: str,
+    *,
+    hidden_size: int,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    intermediate_size: int,
+    has_experts: bool = False,
 ) -> tuple[LinearLayer, ...]:
-    """The linear layers of one decoder layer in the Llama lineage, with their true grouped-query shapes."""
+    """The linear layers of every decoder layer in the Llama lineage, with their true grouped-query shapes.
+
+    Experts are no linear layers: transformers 5 holds all of a layer's in two three-dimensional parameters, which
+    neither an adapter on linear layers nor quantization to 4 bits reaches.
+    """
     q, kv = num_heads * head_dim, num_kv_heads * head_dim
-    if model_type in FUSED_FAMILIES:
+    if family_of(model_type).is_fused:
         return (
             LinearLayer("qkv_proj", hidden_size, q + 2 * kv),
             LinearLayer("o_proj", q, hidden_size),
             LinearLayer("gate_up_proj", hidden_size, 2 * intermediate_size),
             LinearLayer("down_proj", intermediate_size, hidden_size),
         )
-    return (
+    attention = (
         LinearLayer("q_proj", hidden_size, q),
         LinearLayer("k_proj", hidden_size, kv),
         LinearLayer("v_proj", hidden_size, kv),
         LinearLayer("o_proj", q, hidden_size),
+    )
+    if has_experts:
+        return attention
+    return (
+        *attention,
         LinearLayer("gate_proj", hidden_size, intermediate_size),
         LinearLayer("up_proj", hidden_size, intermediate_size),
         LinearLayer("down_proj", intermediate_size, hidden_size),
     )
 
 
-def count_parameters(
-    model_type: str,
-    layers: tuple[LinearLayer, ...],
-    *,
-    num_layers: int,
-    hidden_size: int,
-    num_heads: int,
-    num_kv_heads: int,
-    head_dim: int,
-    vocab_size: int,
-    tied: bool,
-    attention_bias: bool = False,
-    mlp_bias: bool = False,
-) -> int:
-    """Every weight of the model: embeddings, head unless tied, linear layers, biases and norms."""
-    qkv = (num_heads + 2 * num_kv_heads) * head_dim
-    per_layer = sum(layer.in_features * layer.out_features for layer in layers)
-    per_layer += (4 if model_type in FOUR_NORM_FAMILIES else 2) * hidden_size
-    if model_type in QKV_BIAS_FAMILIES:
-        per_layer += qkv
-    if attention_bias and model_type in ATTENTION_BIAS_FAMILIES:
-        per_layer += qkv + hidden_size
-    if mlp_bias and model_type in MLP_BIAS_FAMILIES:
-        per_layer += sum(layer.out_features for layer in layers if layer.name in ("gate_proj", "up_proj", "down_proj"))
-    if model_type in QK_NORM_FAMILIES:
-        per_layer += 2 * head_dim
-    if model_type in WIDE_QK_NORM_FAMILIES:
-        per_layer += (num_heads + num_kv_heads) * head_dim
-    return vocab_size * hidden_size * (1 if tied else 2) + num_layers * per_layer + hidden_size
+def count_parameters(model: ModelFacts) -> int:
+    """Every weight that the model's shape implies: embeddings, head unless tied, layers and the last norm."""
+    hidden, layers = model.hidden_size, model.num_layers
+    embeddings = model.vocab_size * hidden * (1 if model.tie_word_embeddings else 2)
+    linear = sum(layer.in_features * layer.out_features for layer in model.linear_layers)
+    total = embeddings + layers * (linear + _biases(model) + _norms(model)) + hidden
+    if model.experts is None:
+        return total
+    sparse = model.experts.num_layers
+    return total + sparse * _mixture(model) + (layers - sparse) * 3 * hidden * model.intermediate_size
+
+
+def _norms(model: ModelFacts) -> int:
+    family = family_of(model.model_type)
+    around = (4 if family.norm_place is NormPlace.BOTH else 2) * model.hidden_size
+    heads = {QueryNorm.NONE: 0, QueryNorm.HEAD: 2, QueryNorm.WIDE: model.num_heads + model.num_kv_heads}
+    return around + heads[family.query_norm] * model.head_dim
+
+
+def _biases(model: ModelFacts) -> int:
+    qkv = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    mlp = sum(
+        layer.out_features for layer in model.linear_layers if layer.name in ("gate_proj", "up_proj", "down_proj")
+    )
+    return (
+        (qkv if model.has_qkv_bias else 0)
+        + (model.hidden_size if model.has_output_bias else 0)
+        + (mlp if model.has_mlp_bias else 0)
+    )
+
+
+def _mixture(model: ModelFacts) -> int:
+    """Router, experts, and the expert of every token with its gate."""
+    assert model.experts is not None
+    hidden, shared = model.hidden_size, model.experts.shared_intermediate_size
+    router = model.experts.count * hidden
+    return router + model.experts.count * model.parameters_of_an_expert + ((3 * shared + 1) * hidden if shared else 0)

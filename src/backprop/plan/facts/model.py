@@ -28,6 +28,20 @@ class LinearLayer:
 
 
 @attrs.frozen
+class Experts:
+    """Feed-forward networks of which a router chooses some for each token; all of them stay in memory."""
+
+    count: int
+    """In each layer that has them."""
+    per_token: int
+    intermediate_size: int
+    num_layers: int
+    """Decoder layers that have experts; the others have one plain network of the model's intermediate size."""
+    shared_intermediate_size: int = 0
+    """Width of one more expert that every token passes; 0 without one."""
+
+
+@attrs.frozen
 class ModelFacts:
     """A decoder-only language model."""
 
@@ -50,7 +64,7 @@ class ModelFacts:
     tie_word_embeddings: bool
     max_position_embeddings: int | None
     linear_layers: tuple[LinearLayer, ...]
-    """The layers that an adapter can target, one of each kind, in the order of the forward pass."""
+    """The layers that an adapter can target, one of each kind, in the order of the forward pass; no experts."""
     weights_bytes: int | None
     """Size of the weight files; None when they are not on this machine."""
     weights_dtype: str
@@ -59,6 +73,31 @@ class ModelFacts:
     """The weights are stored quantized (a pre-quantized repository)."""
     files_absent: Absent | None = None
     """Why no file of it stands on this machine; None when ``directory`` is known."""
+    has_qkv_bias: bool = False
+    has_output_bias: bool = False
+    """A bias on attention's output projection."""
+    has_mlp_bias: bool = False
+    rotary_fraction: float = 1.0
+    """Part of each head that the rotary embedding turns."""
+    sliding_window: int | None = None
+    """Tokens that layers with a window look back at; None when all layers see everything."""
+    soft_caps_attention: bool = False
+    """Gemma 2: scores are squeezed by a hyperbolic tangent, which fused attention kernels cannot."""
+    soft_caps_logits: bool = False
+    experts: Experts | None = None
+
+    @property
+    def parameters_of_an_expert(self) -> int:
+        """Weights of one expert's gate, up and down; 0 in a dense model."""
+        return 0 if self.experts is None else 3 * self.hidden_size * self.experts.intermediate_size
+
+    @property
+    def num_active_parameters(self) -> int:
+        """Weights that one token passes: all of a dense model, of a mixture those of the experts chosen for it."""
+        if self.experts is None:
+            return self.num_parameters
+        idle = self.experts.num_layers * (self.experts.count - self.experts.per_token)
+        return self.num_parameters - idle * self.parameters_of_an_expert
 
 
 @attrs.frozen

@@ -1,7 +1,8 @@
 """Self-attention: projections, rotary embedding, and one of three kernels.
 
 ``T`` = batch · sequence tokens, ``S`` sequence, ``N`` heads, ``G`` key-value heads, ``Q`` = N · head_dim,
-``K`` = G · head_dim.
+``K`` = G · head_dim. Each layer counts as one with rotary embeddings; SmolLM3's few without keep the same tensors and
+pass fewer temporaries.
 Sources: transformers' ``apply_rotary_pos_emb`` and ``eager_attention_forward``; aten's flash attention backward
 (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, ``mha_bwd``).
 """
@@ -38,6 +39,8 @@ class AttentionKind:
     soft_caps: bool
     copies_batched: bool
     """Eager with more than one sequence: batched matmul needs batch and heads adjacent, so it copies its factors."""
+    norms_last: bool
+    """Gemma 3 norms queries and keys when the values are there, others as soon as each is made."""
 
 
 @attrs.frozen(eq=False)
@@ -72,12 +75,21 @@ class Attention:
                 op.part(graph, fused, ("T", "K")),
             )
         query = self.query(graph, hidden)
+        if self.kind.norms_last:
+            return self._normed_last(graph, query, self.key(graph, hidden), self.value(graph, hidden))
         if self.query_norm is not None:
             query = self.query_norm(graph, query)
         key = self.key(graph, hidden)
         if self.key_norm is not None:
             key = self.key_norm(graph, key)
         return query, key, self.value(graph, hidden)
+
+    def _normed_last(self, graph: Graph, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.query_norm is not None:
+            query = self.query_norm(graph, query)
+        if self.key_norm is not None:
+            key = self.key_norm(graph, key)
+        return query, key, value
 
     def _rotated(self, graph: Graph, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         if not self.kind.rotates_part:

@@ -1,12 +1,13 @@
 """One decoder layer of the Llama lineage, forward, with the same local variables as transformers' modules.
 
-Sources: transformers 5.23, models/{llama,mistral,qwen2,qwen3,smollm3,phi3,gemma2}/modeling_*.py.
+Sources: transformers 5.23, models/*/modeling_*.py of the families in ``FAMILIES``.
 """
 
 from __future__ import annotations
 
 import attrs
 
+from backprop.plan.facts.families import NormKind
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.attention import Attention
 from backprop.plan.memory.autograd import Graph, Tensor
@@ -20,17 +21,18 @@ class RmsNorm:
     weight: Tensor
     rows: tuple[str, ...]
     """Dims of the statistics: one number a token (and head)."""
-    one_plus: bool
-    """Gemma's: times (1 + weight) before the cast back, not times weight after it."""
+    kind: NormKind
 
     def __call__(self, graph: Graph, x: Tensor) -> Tensor:
         """Same dims in and out."""
-        if self.one_plus:
+        if self.kind is NormKind.GEMMA:
             return self._gemma(graph, x)
         source = x.itemsize
         x = op.cast(graph, x, 4)
         variance = op.mean(graph, op.square(graph, x), self.rows)
         x = op.multiply(graph, x, op.pointwise_of_result(graph, op.add_constant(graph, variance), num_temporaries=2))
+        if self.kind is NormKind.OLMO:
+            return op.cast(graph, op.multiply(graph, self.weight, x, out=x.dims), source)
         return op.multiply(graph, self.weight, op.cast(graph, x, source), out=x.dims)
 
     def _gemma(self, graph: Graph, x: Tensor) -> Tensor:
@@ -76,25 +78,32 @@ class Mlp:
 class DecoderLayer:
     """Norm, attention, norm, feed-forward network, with their residuals."""
 
-    input_norm: RmsNorm
+    input_norm: RmsNorm | None
     attention: Attention
     attention_norm: RmsNorm | None
-    """Gemma's second norm of a block: on the attention's output."""
-    mlp_norm: RmsNorm
+    """On the attention's output: OLMo 2's only norm of the block, Gemma's second."""
+    mlp_norm: RmsNorm | None
     mlp: Mlp
     output_norm: RmsNorm | None
+    scales_residuals: bool
+    """Granite multiplies what attention and network add."""
 
     def __call__(self, graph: Graph, hidden: Tensor, cos: Tensor, sin: Tensor, *masks: Tensor) -> Tensor:
         """(T, H) -> (T, H); ``masks``: those that attention reads, of which it takes the first."""
         residual = hidden
-        hidden = self.input_norm(graph, hidden)
+        if self.input_norm is not None:
+            hidden = self.input_norm(graph, hidden)
         hidden, _weights = self.attention(graph, hidden, cos, sin, masks[0] if masks else None)
         if self.attention_norm is not None:
             hidden = self.attention_norm(graph, hidden)
-        hidden = op.add(graph, residual, hidden)
+        hidden = self._added(graph, residual, hidden)
         residual = hidden
-        hidden = self.mlp_norm(graph, hidden)
+        if self.mlp_norm is not None:
+            hidden = self.mlp_norm(graph, hidden)
         hidden = self.mlp(graph, hidden)
         if self.output_norm is not None:
             hidden = self.output_norm(graph, hidden)
-        return op.add(graph, residual, hidden)
+        return self._added(graph, residual, hidden)
+
+    def _added(self, graph: Graph, residual: Tensor, hidden: Tensor) -> Tensor:
+        return op.add(graph, residual, op.scale(graph, hidden) if self.scales_residuals else hidden)

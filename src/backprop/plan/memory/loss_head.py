@@ -95,10 +95,14 @@ def _cast_gradient(graph: Graph, grad: Tensor | None, itemsize: int) -> Tensor |
     return None if grad is None else op.cast(graph, grad, itemsize)
 
 
-def full_logits_loss(graph: Graph, hidden: Tensor, head: Tensor, *, soft_caps: bool) -> tuple[Tensor, Tensor]:
+def full_logits_loss(
+    graph: Graph, hidden: Tensor, head: Tensor, *, soft_caps: bool, divides: bool
+) -> tuple[Tensor, Tensor]:
     """``ForCausalLMLoss``: bf16 logits, their fp32 copy, its log-softmax; (T, H) -> the loss and the logits."""
     previous, graph.tape.term = graph.tape.term, TermName.LOGITS
     logits = op.linear(graph, hidden, head, ("T", "V"))
+    if divides:
+        logits = op.scale(graph, logits)
     if soft_caps:
         logits = op.scale(graph, logits)
         logits = op.pointwise_of_result(graph, logits)

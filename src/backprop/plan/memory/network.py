@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backprop.plan.facts.families import NormKind, NormPlace, QueryNorm
 from backprop.plan.memory.attention import Attention, AttentionKind
 from backprop.plan.memory.autograd import Dims, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer, Mlp, RmsNorm
@@ -16,26 +17,36 @@ def weight(structure: StepStructure, dims: Dims) -> Tensor:
 
 def norm(structure: StepStructure, dims: Dims, rows: Dims) -> RmsNorm:
     """A norm over ``dims``, with one statistic for each of ``rows``."""
-    return RmsNorm(weight(structure, dims), rows, structure.one_plus_norms)
+    return RmsNorm(weight(structure, dims), rows, structure.family.norm)
 
 
 def decoder_layer(structure: StepStructure) -> DecoderLayer:
     """One layer with parameters of its own."""
     s = structure
-    has_four = s.has_four_norms
+    is_before = s.family.norm_place is not NormPlace.AFTER
+    is_after = s.family.norm_place is not NormPlace.BEFORE
     return DecoderLayer(
-        input_norm=norm(s, ("H",), ("T",)),
+        input_norm=norm(s, ("H",), ("T",)) if is_before else None,
         attention=_attention(s),
-        attention_norm=norm(s, ("H",), ("T",)) if has_four else None,
-        mlp_norm=norm(s, ("H",), ("T",)),
+        attention_norm=norm(s, ("H",), ("T",)) if is_after else None,
+        mlp_norm=norm(s, ("H",), ("T",)) if is_before else None,
         mlp=_mlp(s),
-        output_norm=norm(s, ("H",), ("T",)) if has_four else None,
+        output_norm=norm(s, ("H",), ("T",)) if is_after else None,
+        scales_residuals=s.family.scales_residuals,
     )
 
 
 def _attention(s: StepStructure) -> Attention:
-    kind = AttentionKind(s.kernel, s.is_grouped, s.is_fused, s.soft_caps_attention, s.is_batched)
-    if s.is_fused:
+    kind = AttentionKind(
+        kernel=s.kernel,
+        is_grouped=s.is_grouped,
+        rotates_part=s.family.reads_rotary_fraction,
+        soft_caps=s.soft_caps_attention,
+        copies_batched=s.is_batched,
+        norms_last=s.family.norm is NormKind.GEMMA,
+    )
+    query_norm, key_norm = _query_norms(s)
+    if s.family.is_fused:
         query = _projection(s, "qkv_proj", "H", "QKV", bias=s.has_qkv_bias)
         key = value = None
     else:
@@ -48,14 +59,22 @@ def _attention(s: StepStructure) -> Attention:
         key=key,
         value=value,
         output=_projection(s, "o_proj", "Q", "H", bias=s.has_output_bias),
-        query_norm=norm(s, ("D",), ("T", "N")) if s.has_qk_norm else None,
-        key_norm=norm(s, ("D",), ("T", "G")) if s.has_qk_norm else None,
+        query_norm=query_norm,
+        key_norm=key_norm,
     )
+
+
+def _query_norms(s: StepStructure) -> tuple[RmsNorm | None, RmsNorm | None]:
+    if s.family.query_norm is QueryNorm.HEAD:
+        return norm(s, ("D",), ("T", "N")), norm(s, ("D",), ("T", "G"))
+    if s.family.query_norm is QueryNorm.WIDE:
+        return norm(s, ("Q",), ("T",)), norm(s, ("K",), ("T",))
+    return None, None
 
 
 def _mlp(s: StepStructure) -> Mlp:
     down = _projection(s, "down_proj", "F", "H", bias=s.has_mlp_bias)
-    if s.is_fused:
+    if s.family.is_fused:
         return Mlp(None, _projection(s, "gate_up_proj", "H", "2F", bias=s.has_mlp_bias), down)
     gate = _projection(s, "gate_proj", "H", "F", bias=s.has_mlp_bias)
     return Mlp(gate, _projection(s, "up_proj", "H", "F", bias=s.has_mlp_bias), down)

@@ -42,8 +42,8 @@ def predict_bytes(model: MemoryShape, training: TrainingShape) -> int:
 
 
 def _sized(model: MemoryShape, training: TrainingShape) -> tuple[Walk, list[float], int]:
-    if model.num_experts:
-        raise NotModelled(f"{model.model_type} with {model.num_experts} experts: only dense models are predicted")
+    if model.experts is not None:
+        raise NotModelled(f"{model.model_type} with {model.experts.count} experts: only dense models are predicted")
     structure = structure_of(model, training)
     walk = trace_step(structure)
     values = _values(model, training)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from backprop.plan.facts.families import EmbeddingScale, NormPlace, QueryNorm, linear_layers_of
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import ALL_LINEAR, MemoryMethod, MemoryOptimizer, TrainingShape
@@ -40,23 +41,21 @@ class ParameterGroup:
 
 def linear_shapes(model: MemoryShape) -> tuple[LinearShape, ...]:
     """The linear layers of one decoder layer, in the order of the forward pass."""
-    hidden, query, kv, inner = model.hidden, model.query_width, model.kv_width, model.intermediate
-    qkv, out, mlp = model.has_qkv_bias, model.has_output_bias, model.has_mlp_bias
-    if model.is_fused:
-        return (
-            LinearShape("qkv_proj", hidden, query + 2 * kv, qkv),
-            LinearShape("o_proj", query, hidden, out),
-            LinearShape("gate_up_proj", hidden, 2 * inner, mlp),
-            LinearShape("down_proj", inner, hidden, mlp),
+    layers = linear_layers_of(
+        model.model_type,
+        hidden_size=model.hidden,
+        num_heads=model.num_heads,
+        num_kv_heads=model.num_kv_heads,
+        head_dim=model.head_dim,
+        intermediate_size=model.intermediate,
+        has_experts=model.experts is not None,
+    )
+    biased = {"o_proj": model.has_output_bias} | dict.fromkeys(("q_proj", "k_proj", "v_proj"), model.has_qkv_bias)
+    return tuple(
+        LinearShape(
+            layer.name, layer.in_features, layer.out_features, has_bias=biased.get(layer.name, model.has_mlp_bias)
         )
-    return (
-        LinearShape("q_proj", hidden, query, qkv),
-        LinearShape("k_proj", hidden, kv, qkv),
-        LinearShape("v_proj", hidden, kv, qkv),
-        LinearShape("o_proj", query, hidden, out),
-        LinearShape("gate_proj", hidden, inner, mlp),
-        LinearShape("up_proj", hidden, inner, mlp),
-        LinearShape("down_proj", inner, hidden, mlp),
+        for layer in layers
     )
 
 
@@ -69,9 +68,13 @@ def base_parameters(model: MemoryShape, linears: tuple[LinearShape, ...], *, ite
     """Embeddings, head, norms and biases; all that is never quantized."""
     layers = model.num_layers
     yield ParameterGroup(model.vocab * model.hidden, itemsize, 1 if model.is_tied else 2)
-    yield ParameterGroup(model.hidden, itemsize, layers * (4 if model.has_four_norms else 2) + 1)
-    if model.has_qk_norm:
+    around = 4 if model.family.norm_place is NormPlace.BOTH else 2
+    yield ParameterGroup(model.hidden, itemsize, layers * around + 1)
+    if model.family.query_norm is QueryNorm.HEAD:
         yield ParameterGroup(model.head_dim, itemsize, 2 * layers)
+    if model.family.query_norm is QueryNorm.WIDE:
+        yield ParameterGroup(model.query_width, itemsize, layers)
+        yield ParameterGroup(model.kv_width, itemsize, layers)
     for linear in linears:
         if linear.has_bias:
             yield ParameterGroup(linear.out_features, itemsize, layers)
@@ -188,7 +191,7 @@ def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
     """Token ids, labels and padding mask, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
     tokens = rounded(8 * training.batch * training.sequence)
     frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
-    scale = rounded(4) if model.scales_embeddings else 0
+    scale = rounded(4) if model.family.embedding_scale is EmbeddingScale.MODULE else 0
     return tokens * (3 if training.pad_mask else 2) + 2 * frequencies + scale
 
 

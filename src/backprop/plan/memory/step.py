@@ -10,6 +10,7 @@ import functools
 
 import attrs
 
+from backprop.plan.facts.families import EmbeddingScale
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Node, Tensor
@@ -137,22 +138,24 @@ def _embed(graph: Graph, structure: StepStructure, embedding: Tensor) -> Tensor:
     dims, itemsize = embedding.dims, embedding.itemsize
     node = graph.record([embedding], lambda g, _saved, _grads: [g.new(dims, itemsize)])
     hidden = graph.result(("T", "H"), itemsize, node)
-    if structure.scales_embeddings:
+    scale = structure.family.embedding_scale
+    if scale is EmbeddingScale.MODULE:
         hidden = op.scale(graph, hidden)
     if structure.checkpoints and not structure.is_full:
-        # enable_input_require_grads: a leaf of its own
+        # enable_input_require_grads: what the embedding's module gives is a leaf of its own
         hidden.needs_grad = True
-    return hidden
+    return op.scale(graph, hidden) if scale is EmbeddingScale.MODEL else hidden
 
 
 def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tensor]:
     """Cosines and sines for one sequence, and the additive or boolean masks."""
     rows = ("S", "D", "rotary")
     masks = []
-    if structure.has_mask:
-        count = 2 if structure.has_sliding_mask else 1
-        itemsize = hidden.itemsize if structure.kernel is AttentionKernel.EAGER else 1
-        masks = [graph.new(("T", "S"), itemsize) for _ in range(count)]
+    itemsize = hidden.itemsize if structure.kernel is AttentionKernel.EAGER else 1
+    if structure.has_sliding_mask:
+        masks.append(graph.new(("T", "S"), itemsize))
+    if structure.has_full_mask:
+        masks.append(graph.new(("T", "S"), itemsize))
     frequencies = graph.new((*rows, "1/2"), 4)
     joined = graph.new(rows, 4)
     cos, sin = graph.new(rows, 4), graph.new(rows, 4)
@@ -164,4 +167,6 @@ def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tens
 def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) -> tuple[Tensor, Tensor | None]:
     if structure.loss is LossHead.FUSED:
         return fused_loss(graph, hidden, head), None
-    return full_logits_loss(graph, hidden, head, soft_caps=structure.soft_caps_logits)
+    return full_logits_loss(
+        graph, hidden, head, soft_caps=structure.soft_caps_logits, divides=structure.family.scales_residuals
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from backprop.plan.facts.families import Family, Window
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import is_target, linear_shapes
@@ -24,7 +25,8 @@ class StepStructure:
     weight_itemsize: int
     checkpoints: bool
     kernel: AttentionKernel
-    has_mask: bool
+    has_full_mask: bool
+    has_sliding_mask: bool
     is_batched: bool
     loss: LossHead
     autocast: bool
@@ -36,19 +38,15 @@ class StepStructure:
     has_qkv_bias: bool
     has_output_bias: bool
     has_mlp_bias: bool
-    has_qk_norm: bool
-    is_fused: bool
-    has_four_norms: bool
-    one_plus_norms: bool
+    family: Family
     soft_caps_attention: bool
     soft_caps_logits: bool
-    scales_embeddings: bool
-    has_sliding_mask: bool
 
 
 def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
     """The discrete part of a model and its training."""
     kernel = AttentionKernel.EAGER if model.soft_caps_attention else training.attention
+    has_full_mask, has_sliding_mask = _masks(model, training, kernel)
     return StepStructure(
         num_layers=min(model.num_layers, 3),
         targets=frozenset(linear.name for linear in linear_shapes(model) if is_target(training, linear.name)),
@@ -59,7 +57,8 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         weight_itemsize=training.weight_itemsize,
         checkpoints=training.checkpoints,
         kernel=kernel,
-        has_mask=kernel is AttentionKernel.EAGER or (training.pad_mask and kernel is AttentionKernel.SDPA),
+        has_full_mask=has_full_mask,
+        has_sliding_mask=has_sliding_mask,
         is_batched=training.batch > 1 and kernel is AttentionKernel.EAGER,
         loss=training.loss,
         autocast=training.autocast,
@@ -71,12 +70,23 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         has_qkv_bias=model.has_qkv_bias,
         has_output_bias=model.has_output_bias,
         has_mlp_bias=model.has_mlp_bias,
-        has_qk_norm=model.has_qk_norm,
-        is_fused=model.is_fused,
-        has_four_norms=model.has_four_norms,
-        one_plus_norms=model.one_plus_norms,
+        family=model.family,
         soft_caps_attention=model.soft_caps_attention,
         soft_caps_logits=model.soft_caps_logits,
-        scales_embeddings=model.scales_embeddings,
-        has_sliding_mask=model.soft_caps_attention,
     )
+
+
+def _masks(model: MemoryShape, training: TrainingShape, kernel: AttentionKernel) -> tuple[bool, bool]:
+    """Whether the model makes a mask for layers that see everything, and one for layers with a window.
+
+    Flash attention needs none; sdpa needs one for padding, and for a window that the sequence fills
+    (transformers/masking_utils.py, ``_ignore_causal_mask_sdpa``).
+    """
+    if kernel is AttentionKernel.FLASH:
+        return False, False
+    has_window = model.sliding_window is not None
+    sees_all = not has_window or model.family.window is Window.SOME
+    if kernel is AttentionKernel.EAGER:
+        return sees_all, has_window
+    fills_window = model.sliding_window is not None and training.sequence >= model.sliding_window
+    return sees_all and training.pad_mask, has_window and (training.pad_mask or fills_window)
