@@ -30,7 +30,10 @@ class MemoryPlan:
 
     terms: tuple[Term, ...]
     moment: str
-    """When the peak comes: ``forward``, ``loss``, ``layer backward``, ``end of backward``, ``optimizer step``."""
+    """When the peak comes.
+
+    ``forward``, ``reference forward``, ``loss``, ``layer backward``, ``end of backward`` or ``optimizer step``.
+    """
     context_bytes: int = CONTEXT_BYTES
     stack: str = STACK
 

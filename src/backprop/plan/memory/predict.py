@@ -5,7 +5,7 @@ from __future__ import annotations
 from backprop.plan.memory.candidates import Candidate
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import rounded, static_bytes
+from backprop.plan.memory.static import linear_shapes, rounded, static_bytes
 from backprop.plan.memory.step import trace_step
 from backprop.plan.memory.structure import structure_of
 from backprop.plan.memory.term import TermName
@@ -58,10 +58,10 @@ def _bytes_by_term(candidate: Candidate, values: dict[str, float], repeats: int)
 
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
-    sequence, tokens = training.sequence, training.batch * training.sequence
-    targets = training.batch * (sequence - 1)
+    sequence, tokens = training.sequence, training.sequences * training.sequence
+    targets = training.sequences * (sequence - 1)
     return {
-        "B": training.batch,
+        "B": training.sequences,
         "S": sequence,
         "S128": -(-sequence // 128) * 128,
         "T": tokens,
@@ -79,7 +79,10 @@ def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
         "2F": 2 * model.intermediate,
         "V": model.vocab,
         "V32768": min(model.vocab, 32768),
+        "32768": 32768,
         "R": training.rank,
+        "L": model.num_layers,
+        "P": sum(one.in_features * one.out_features for one in linear_shapes(model)),
         "rotary": model.rotary_fraction,
         "1-rotary": 1 - model.rotary_fraction,
         "1/2": 0.5,

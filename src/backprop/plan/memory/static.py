@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import ALL_LINEAR, MemoryMethod, MemoryOptimizer, TrainingShape
@@ -124,6 +125,8 @@ def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, 
     }
     if training.method is not MemoryMethod.FULL:
         terms |= _frozen(model, linears, training)
+    elif training.objective.has_reference:
+        terms[TermName.FROZEN_WEIGHTS] = terms[TermName.TRAINABLE_WEIGHTS]  # a second model; adapters are switched off
     if training.accumulation > 1 or training.keep_gradients:
         terms[TermName.GRADIENTS] = terms[TermName.TRAINABLE_WEIGHTS]
     return terms
@@ -184,12 +187,21 @@ def _eight_bit_state_bytes(numel: int) -> int:
     return 2 * (rounded(numel) + rounded(4 * -(-numel // 256)))
 
 
+_NUM_INPUTS = {Objective.ORPO: 14, Objective.SIMPO: 14, Objective.KTO: 7}
+"""Tensors of (batch, sequence) token ids, labels and masks.
+
+Pairs: three for chosen and rejected each, two for the prompt, and six in the concatenation of both. KTO: three for the
+sequences and for those of the divergence each, and the labels. SFT: token ids, labels, and a mask where one is needed.
+"""
+
+
 def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
-    """Token ids, labels and padding mask, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
+    """The batch, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
     tokens = rounded(8 * training.batch * training.sequence)
+    num_tensors = _NUM_INPUTS.get(training.objective, 3 if training.pad_mask else 2)
     frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
     scale = rounded(4) if model.scales_embeddings else 0
-    return tokens * (3 if training.pad_mask else 2) + 2 * frequencies + scale
+    return tokens * num_tensors + 2 * frequencies + scale
 
 
 def _total(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:

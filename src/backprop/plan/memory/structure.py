@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import is_target, linear_shapes
 from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
@@ -26,6 +27,8 @@ class StepStructure:
     kernel: AttentionKernel
     has_mask: bool
     is_batched: bool
+    objective: Objective
+    is_one_row: bool
     loss: LossHead
     autocast: bool
     double_quantization: bool
@@ -62,7 +65,9 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         checkpoints=training.checkpoints,
         kernel=kernel,
         has_mask=kernel is AttentionKernel.EAGER or (training.pad_mask and kernel is AttentionKernel.SDPA),
-        is_batched=training.batch > 1,
+        is_batched=training.sequences > 1,
+        objective=training.objective,
+        is_one_row=training.batch == 1,
         loss=training.loss,
         autocast=training.autocast,
         double_quantization=training.double_quantization,
