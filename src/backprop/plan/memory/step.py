@@ -13,7 +13,6 @@ import attrs
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Node, Tensor
-from backprop.plan.memory.candidates import Candidates, Events, peak_candidates
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
 from backprop.plan.memory.network import decoder_layer, norm, weight
@@ -22,6 +21,7 @@ from backprop.plan.memory.structure import StepStructure
 from backprop.plan.memory.tape import Tape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import LossHead
+from backprop.plan.memory.walk import Events, Walk, walk_of
 
 
 @attrs.define
@@ -55,8 +55,8 @@ class _Watch:
 
 
 @functools.lru_cache(maxsize=256)
-def trace_step(structure: StepStructure) -> Candidates:
-    """The possible peaks of one micro-step; tracing costs milliseconds, so they are kept for the next plan."""
+def trace_step(structure: StepStructure) -> Walk:
+    """What one micro-step allocates and frees; tracing costs milliseconds, so it is kept for the next plan."""
     tape = Tape()
     graph = Graph(
         tape,
@@ -67,7 +67,7 @@ def trace_step(structure: StepStructure) -> Candidates:
     watch = _Watch(tape)
     forward = _run(graph, structure, watch)
     tape.is_closed = True
-    return peak_candidates(
+    return walk_of(
         Events(
             symbols=tuple(tape.symbols),
             events=tuple(tape.events),
@@ -75,8 +75,7 @@ def trace_step(structure: StepStructure) -> Candidates:
             moments=tuple(tape.moments),
             forward=forward,
             backward=(watch.start, watch.end),
-        ),
-        order=structure.order,
+        )
     )
 
 

@@ -47,8 +47,6 @@ class StepStructure:
     soft_caps_logits: bool
     scales_embeddings: bool
     has_sliding_mask: bool
-    order: tuple[str, ...]
-    """The widths of the model, ascending: which of two moments is larger often follows from it alone."""
 
 
 def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
@@ -86,19 +84,4 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         soft_caps_logits=model.soft_caps_logits,
         scales_embeddings=model.scales_embeddings,
         has_sliding_mask=model.soft_caps_attention,
-        order=_order(model, training),
     )
-
-
-def _order(model: MemoryShape, training: TrainingShape) -> tuple[str, ...]:
-    widths = {
-        "R": training.rank,
-        "D": model.head_dim,
-        "K": model.kv_width,
-        "H": model.hidden,
-        "Q": model.query_width,
-        "QKV": model.query_width + 2 * model.kv_width,
-        "F": model.intermediate,
-        "2F": 2 * model.intermediate,
-    }
-    return tuple(sorted(widths, key=lambda name: widths[name]))
