@@ -34,12 +34,14 @@ class MemoryPlan:
 
     ``forward``, ``reference forward``, ``loss``, ``layer backward``, ``end of backward`` or ``optimizer step``.
     """
+    paged_bytes: int = 0
+    """The part of the optimizer's state that moves to the host while the card is full."""
     context_bytes: int = CONTEXT_BYTES
     stack: str = STACK
 
     @property
     def peak_bytes(self) -> int:
-        """``torch.cuda.max_memory_allocated``."""
+        """``torch.cuda.max_memory_allocated``, and the paged state, which is outside of torch's allocator."""
         return sum(term.bytes for term in self.terms)
 
     @property

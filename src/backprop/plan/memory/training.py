@@ -55,8 +55,12 @@ class MemoryOptimizer(enum.Enum):
     ADAMW_FOREACH = "adamw_foreach"
     ADAMW_8BIT = "bnb8"
     ADAMW_8BIT_PAGED = "paged8"
+    ADAFACTOR = "adafactor"
+    """transformers' own, without a first moment."""
     SGD = "sgd"
-    """With momentum."""
+    """With momentum, without weight decay."""
+    SGD_PLAIN = "sgd_plain"
+    """Without momentum, which is what Hugging Face's Trainer makes of "sgd", with weight decay."""
 
 
 ALL_LINEAR = "all-linear"
@@ -84,6 +88,8 @@ class TrainingShape:
     loss: LossHead = LossHead.FUSED
     """For SFT only; other objectives have heads of their own."""
     optimizer: MemoryOptimizer = MemoryOptimizer.ADAMW_FUSED
+    fp32_embedding_states: bool = False
+    """8-bit AdamW keeps the state of embeddings in fp32, as Hugging Face's Trainer tells it to."""
     autocast: bool = True
     """bf16 autocast around the forward pass."""
     fp32_weights: bool = False
