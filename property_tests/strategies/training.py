@@ -29,14 +29,18 @@ def models(draw: st.DrawFn) -> ModelFacts:
     )
 
 
+ROOM = 1 << 45
+"""More free memory than any run of the strategies takes."""
+
+
 @st.composite
-def hardware(draw: st.DrawFn) -> HardwareFacts:
-    """A machine with or without a card."""
+def hardware(draw: st.DrawFn, *, is_roomy: bool = True) -> HardwareFacts:
+    """A machine with or without a card; a roomy one has free memory without end, whatever its size."""
     vram = draw(st.sampled_from((8, 12, 16, 24, 32, 48, 80))) * GIB - draw(st.integers(0, GIB))
     gpu = Gpu(
         name="card",
         vram_total_bytes=vram,
-        vram_free_bytes=vram,
+        vram_free_bytes=ROOM if is_roomy else vram - draw(st.integers(0, vram // 2)),
         compute_capability=draw(st.sampled_from(((7, 5), (8, 0), (8, 9), (9, 0), (12, 0)))),
     )
     has_card = draw(st.booleans())
@@ -46,7 +50,7 @@ def hardware(draw: st.DrawFn) -> HardwareFacts:
         num_cpus=draw(st.integers(1, 64)),
         cpu_has_bf16=draw(st.booleans()),
         ram_total_bytes=32 * GIB,
-        ram_available_bytes=30 * GIB,
+        ram_available_bytes=ROOM if is_roomy else draw(st.integers(1, 30)) * GIB,
         disk_free_bytes=100 * GIB,
         gpus=(gpu,) if has_card else (),
         gpus_absent="" if has_card else "NVML is not installed",
@@ -105,15 +109,15 @@ TOKENIZER = TokenizerFacts(
 
 
 @st.composite
-def train_facts(draw: st.DrawFn) -> TrainFacts:
-    """A world in which training is possible."""
+def train_facts(draw: st.DrawFn, *, is_roomy: bool = True) -> TrainFacts:
+    """A world in which training is possible, or, when not roomy, in which memory may be short."""
     packages = [("bitsandbytes", "0.50")] if draw(st.booleans()) else []
     packages += [(name, "1.0") for name in TRAIN_PACKAGES]
     return TrainFacts(
         model=draw(models()),
         tokenizer=TOKENIZER,
         data=DataFacts(train=draw(datasets()), heldout=draw(st.none() | datasets())),
-        hardware=draw(hardware()),
+        hardware=draw(hardware(is_roomy=is_roomy)),
         software=SoftwareFacts(python="3.11", packages=tuple(packages)),
     )
 

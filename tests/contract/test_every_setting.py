@@ -22,6 +22,7 @@ from backprop.plan.runs.retention import plan_retention
 from backprop.plan.settings.option import BoundOption, options_of
 from backprop.plan.settings.resolve import Layer, Resolved, Source, resolve
 from backprop.plan.settings.verbs.train import TrainSettings
+from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
 from backprop.plan.training.evaluation import EvaluationState, should_stop
 from backprop.plan.training.plan import TrainPlan, plan_train
@@ -70,6 +71,9 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "training.fp16": ("true", {}, ON_A_CARD),
     "training.seed": ("7", {}, ""),
     "training.backend": ("cpu", {}, ON_A_CARD),
+    "training.mode": ("full", {}, ""),
+    "training.full_ft_offload": ("true", {"training.mode": "full"}, ""),
+    "lora.use_dora": ("true", {}, ""),
     "lora.preset": ("fast", {}, ""),
     "lora.r": ("8", {}, ""),
     "lora.lora_alpha": ("8", {}, ""),
@@ -88,6 +92,7 @@ PERMISSIONS = {
 
 ELSEWHERE = {
     "data.dataset_split": "tests/effects/probe/test_hub.py",
+    "training.full_ft_ceiling_billions": "tests/plan/training/test_full.py",
     "config": "tests/e2e/test_train.py",
     "resume": "tests/e2e/test_interruption.py",
     "dry_run": "tests/e2e/test_train.py",
@@ -151,8 +156,9 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
         return {
             "rows": (content(seen.rows.train), content(seen.rows.heldout)),
             "sft": sft_arguments(plan, staging_dir="staging"),
-            "lora": lora_arguments(plan),
-            "adapter": initial_weights(plan),
+            "lora": plan.adapter and lora_arguments(plan.adapter),
+            "adapter": plan.adapter and initial_weights(plan, plan.adapter),
+            "full": (plan.mode, plan.rounding and plan.rounding.value, plan.offload and plan.offload.backend),
             "load": (plan.model.directory, load_arguments(plan), quantization_arguments(plan)),
             "packed": plan.batch.packed_length.value if plan.batch.packed_length else None,
             "order": tuple(epoch_order(plan.length.sequences, seed=plan.seed, epoch=0, shuffle=plan.shuffle)),
@@ -164,11 +170,11 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
         }
 
 
-def initial_weights(plan: TrainPlan) -> str:
+def initial_weights(plan: TrainPlan, adapter: AdapterPlan) -> str:
     """The adapter before its first step, in a few letters."""
     on_the_cpu = attrs.evolve(plan, rail=Decision(Rail.CPU, "", ""), precision=FULL)
     assert plan.model.directory is not None
-    model = add_adapter(on_the_cpu, load_base(on_the_cpu, plan.model.directory))
+    model = add_adapter(adapter, load_base(on_the_cpu, plan.model.directory), base=plan.model)
     digest = hashlib.sha256()
     for name, tensor in model.named_parameters():
         if tensor.requires_grad:

@@ -19,7 +19,7 @@ from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import CheckpointRemoved, CheckpointSaved, Event, Failed, Finished, Interrupted, Started
-from backprop.plan.export.card import adapter_card
+from backprop.plan.export.card import model_card
 from backprop.plan.redaction import redact
 from backprop.plan.runs.checkpoint import checkpoint_name
 from backprop.plan.runs.course import (
@@ -151,7 +151,7 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
         checkpoint=run.directory / checkpoint_name(step),
         model_dir=Path(run.plan.model.directory or weights_directory(run.plan.model)),
         chat_template=tokenizer.chat_template if tokenizer else None,
-        card=adapter_card(
+        card=model_card(
             run.plan,
             run_id=run.record.run_id,
             steps_done=steps_done,

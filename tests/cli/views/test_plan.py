@@ -9,9 +9,10 @@ import attrs
 import pytest
 
 from backprop.cli.style import Style, visible_width
-from backprop.cli.views.plan import quantity, show_plan
+from backprop.cli.views.plan import show_plan
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import RowCount
+from backprop.plan.quantity import quantity
 from tests.plan.training.worlds import GIB, card, dataset, planned, settings, tokens, world
 
 WIDE = Style(width=400)

@@ -134,6 +134,8 @@ def plain_trl_losses(plan: TrainPlan, rows: list[Row], directory: Path) -> tuple
         [{"input_ids": rows[i][0], "labels": [t if m else -100 for t, m in zip(*rows[i], strict=True)]} for i in order]
     )
     losses: list[float] = []
+    adapter = plan.adapter
+    assert adapter is not None
 
     class Losses(TrainerCallback):  # type: ignore[misc]
         def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
@@ -141,7 +143,7 @@ def plain_trl_losses(plan: TrainPlan, rows: list[Row], directory: Path) -> tuple
                 losses.append(logs["loss"])
 
     model = AutoModelForCausalLM.from_pretrained(plan.model.directory, dtype=torch.float32)
-    set_seed(plan.adapter.seed)
+    set_seed(adapter.seed)
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -157,7 +159,7 @@ def plain_trl_losses(plan: TrainPlan, rows: list[Row], directory: Path) -> tuple
             gradient_checkpointing=False,
             bf16=False,
             use_cpu=True,
-            seed=plan.adapter.seed,
+            seed=adapter.seed,
             train_sampling_strategy="sequential",
             logging_steps=1,
             save_strategy="no",
@@ -169,10 +171,10 @@ def plain_trl_losses(plan: TrainPlan, rows: list[Row], directory: Path) -> tuple
         processing_class=AutoTokenizer.from_pretrained(plan.model.directory),
         peft_config=LoraConfig(
             task_type="CAUSAL_LM",
-            r=plan.adapter.rank.value,
-            lora_alpha=plan.adapter.alpha.value,
-            lora_dropout=plan.adapter.dropout,
-            target_modules=list(plan.adapter.targets.value),
+            r=adapter.rank.value,
+            lora_alpha=adapter.alpha.value,
+            lora_dropout=adapter.dropout,
+            target_modules=list(adapter.targets.value),
         ),
         callbacks=[Losses()],
     )

@@ -15,10 +15,11 @@ from backprop.plan.settings.lora import LoraPreset
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Backend, Optimizer, Scheduler
 from backprop.plan.settings.verbs.train import TrainSettings
+from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
 from backprop.plan.training.batch import nominal_tier
 from backprop.plan.training.evaluation import EvaluationState
-from backprop.plan.training.facts import plan_sequence_length
+from backprop.plan.training.facts import TrainFacts, plan_sequence_length
 from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.precision import NumberFormat
 from backprop.plan.training.rail import Rail
@@ -42,6 +43,12 @@ def refused(wanted: object, facts: object) -> tuple[Problem, ...]:
     return plan.problems
 
 
+def adapter(wanted: TrainSettings, facts: TrainFacts) -> AdapterPlan:
+    plan = planned(wanted, facts)
+    assert plan.adapter is not None
+    return plan.adapter
+
+
 def test_explicit_learning_rate_wins_and_names_its_flag() -> None:
     plan = planned(settings(training={"learning_rate": 3e-3}), world(), from_flags(training__learning_rate="--lr"))
     assert plan.learning_rate.peak == Decision(3e-3, "set by --lr", "You asked for it.")
@@ -52,25 +59,28 @@ def test_an_unset_learning_rate_is_ten_times_full_fine_tuning() -> None:
 
 
 def test_the_presets_set_rank_alpha_and_targets() -> None:
-    quality = planned(settings(), world()).adapter
-    fast = planned(settings(lora={"preset": LoraPreset.FAST}), world()).adapter
+    quality = adapter(settings(), world())
+    fast = adapter(settings(lora={"preset": LoraPreset.FAST}), world())
     assert (quality.rank.value, quality.alpha.value, len(quality.targets.value)) == (256, 512, 7)
     assert (fast.rank.value, fast.alpha.value, fast.targets.value) == (16, 32, ("q_proj", "v_proj"))
 
 
 def test_the_fast_preset_finds_the_fused_projection_of_phi() -> None:
-    facts = world(model="microsoft/phi-4")
-    assert planned(settings(lora={"preset": LoraPreset.FAST}), facts).adapter.targets.value == ("qkv_proj",)
+    facts = world(model="microsoft/phi-4", hardware=card(80))
+    assert adapter(settings(lora={"preset": LoraPreset.FAST}), facts).targets.value == ("qkv_proj",)
 
 
 def test_alpha_follows_a_rank_given_alone() -> None:
-    assert planned(settings(lora={"r": 8}), world()).adapter.alpha.value == 16
+    assert adapter(settings(lora={"r": 8}), world()).alpha.value == 16
 
 
 def test_trainable_parameters_follow_the_true_shapes() -> None:
     # Qwen2.5-7B: q 3584→3584, v 3584→512, 28 layers.
-    plan = planned(settings(lora={"preset": LoraPreset.FAST}), world(model="Qwen/Qwen2.5-7B-Instruct"))
-    assert plan.adapter.num_parameters == 16 * ((3584 + 3584) + (3584 + 512)) * 28
+    facts = world(model="Qwen/Qwen2.5-7B-Instruct", hardware=card(24))
+    plain = adapter(settings(lora={"preset": LoraPreset.FAST}), facts).num_parameters
+    assert plain == 16 * ((3584 + 3584) + (3584 + 512)) * 28
+    dora = adapter(settings(lora={"preset": LoraPreset.FAST, "use_dora": True}), facts).num_parameters
+    assert dora == plain + (3584 + 512) * 28
 
 
 def test_an_unknown_target_module_is_refused_with_the_nearest() -> None:
@@ -261,7 +271,7 @@ def test_a_save_interval_beyond_the_run_is_its_end() -> None:
 
 
 def test_dropout_reaches_the_adapter() -> None:
-    assert lora_arguments(planned(settings(lora={"lora_dropout": 0.3}), world()))["lora_dropout"] == 0.3
+    assert lora_arguments(adapter(settings(lora={"lora_dropout": 0.3}), world()))["lora_dropout"] == 0.3
 
 
 def test_free_memory_does_not_change_the_tier() -> None:

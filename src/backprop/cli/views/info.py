@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from backprop.cli.style import Style
+from backprop.plan.quantity import gib
 from backprop.workflows.info import InfoReport
-
-_GIB = 1 << 30
 
 
 def show(report: InfoReport, style: Style) -> str:
@@ -51,4 +50,4 @@ def _machine(report: InfoReport, style: Style) -> str:
 
 
 def _gib(num_bytes: int | None) -> str:
-    return "?" if num_bytes is None else f"{num_bytes / _GIB:.1f} GiB"
+    return "?" if num_bytes is None else gib(num_bytes)

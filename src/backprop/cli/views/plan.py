@@ -8,7 +8,10 @@ from typing import Any
 from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
+from backprop.plan.quantity import gib, quantity
+from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.plan import TrainPlan
+from backprop.plan.training.rail import Rail
 
 Line = tuple[str, str, str]
 """Name, value, reason."""
@@ -19,9 +22,10 @@ def show_plan(plan: TrainPlan, style: Style) -> str:
     parts = {
         "Model": list(_model(plan)),
         "Data": list(_data(plan)),
-        "Adapter": list(_adapter(plan)),
+        **({"Adapter": list(_adapter(plan, plan.adapter))} if plan.adapter else {"Weights": list(_weights(plan))}),
         "Run": list(_run(plan)),
         "Update": list(_update(plan)),
+        "Memory": list(_memory(plan)),
     }
     names = max(len(name) for lines in parts.values() for name, _, _ in lines)
     values = max(len(value) for lines in parts.values() for _, value, _ in lines)
@@ -29,15 +33,6 @@ def show_plan(plan: TrainPlan, style: Style) -> str:
         f"{style.bold(title)}\n{_table(lines, style, names=names, values=min(values, _WIDEST_VALUE))}"
         for title, lines in parts.items()
     )
-
-
-def quantity(number: float) -> str:
-    """``134.5 M``: three or four digits that matter."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e4)):
-        if number >= size:
-            scaled = number / (1e3 if unit == "k" else size)
-            return f"{scaled:.1f} {unit}" if scaled < 1000 else f"{scaled:,.0f} {unit}"
-    return f"{number:,.0f}"
 
 
 _WIDEST_VALUE = 34
@@ -126,13 +121,25 @@ def _tokens(tokens: TokenFacts) -> Iterator[Line]:
         yield "left out", _count(tokens.without_target.rows, "row"), "nothing in them is learned"
 
 
-def _adapter(plan: TrainPlan) -> Iterator[Line]:
-    adapter = plan.adapter
+def _weights(plan: TrainPlan) -> Iterator[Line]:
+    yield "trainable", quantity(plan.num_trainable), "full fine-tuning: every weight is updated"
+    precision = plan.precision
+    yield _line("held in", precision.held or precision.compute, precision.storage.value)
+    if plan.rounding is not None:
+        yield _line("rounding", plan.rounding, plan.rounding.value.value)
+    if plan.offload is not None:
+        gib = plan.offload.host_bytes / 2**30
+        yield "host memory", f"{gib:.1f} GiB", f"weights, gradients, optimizer; FSDP2 over {plan.offload.backend.value}"
+
+
+def _adapter(plan: TrainPlan, adapter: AdapterPlan) -> Iterator[Line]:
     share = adapter.num_parameters / plan.model.num_parameters
     yield _line("rank", adapter.rank)
     yield _line("alpha", adapter.alpha, f"{adapter.alpha.value:g}")
     layers = adapter.targets
     yield "layers", f"{len(layers.value)} kinds", f"{layers.rule}: {', '.join(layers.value)}"
+    if adapter.use_dora:
+        yield "DoRA", "on", "each output's magnitude is learned apart from its direction (arXiv:2402.09353)"
     if adapter.dropout:
         yield "dropout", f"{adapter.dropout:g}", "of the adapter's input"
     yield "trainable", quantity(adapter.num_parameters), f"{share:.1%} of the model's parameters, seed {adapter.seed}"
@@ -181,5 +188,24 @@ def _update(plan: TrainPlan) -> Iterator[Line]:
     if plan.weight_decay:
         yield "weight decay", f"{plan.weight_decay:g}", "decoupled, on every trainable weight"
     yield "gradient norm", f"at most {plan.max_grad_norm:g}", "longer gradients are scaled down"
+
+
+def _memory(plan: TrainPlan) -> Iterator[Line]:
+    """What is alive at the peak, what the allocator and the driver take besides, and what there is."""
     checkpointing = plan.gradient_checkpointing
     yield _line("recompute", checkpointing, "on" if checkpointing.value else "off")
+    yield _line("attention", plan.attention, plan.attention.value.value)
+    memory, budget = plan.memory, plan.budget
+    if memory is None:
+        yield "peak", "unknown", f"not modelled for {plan.model.model_type}"
+        return
+    yield "peak", gib(memory.peak_bytes), f"allocated at its highest, {memory.moment}"
+    for term in memory.terms:
+        if term.bytes * 100 >= memory.peak_bytes:
+            yield "", f"{gib(term.bytes)} {term.name.value}", f"{term.bytes / memory.peak_bytes:.0%}"
+    if memory.reserve_share:
+        yield "reserved", gib(memory.reserved_bytes), f"the allocator holds about {memory.reserve_share:.0%} more"
+    outside = "the CUDA context" if plan.rail.value is Rail.CUDA else "the process with its libraries"
+    yield "needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} of {outside}"
+    if budget is not None:
+        yield "free", gib(budget.free_bytes), f"of {gib(budget.total_bytes)}, {budget.place}"

@@ -1,4 +1,4 @@
-"""The base model with its fresh adapter, as the plan has them."""
+"""The base model, and a fresh adapter on it, as the plan has them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from backprop.effects.train.translation import translated
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import Loadable, load_arguments, lora_arguments, quantization_arguments
-from backprop.plan.training.plan import TrainPlan
 
 
 def load_base(plan: Loadable, model_dir: str) -> transformers.PreTrainedModel:
@@ -33,13 +34,13 @@ def load_tokenizer(model_dir: str, *, trust_remote_code: bool) -> Any:
         return transformers.AutoTokenizer.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
 
 
-def add_adapter(plan: TrainPlan, model: transformers.PreTrainedModel) -> PeftModel:
+def add_adapter(adapter: AdapterPlan, model: transformers.PreTrainedModel, *, base: ModelFacts) -> PeftModel:
     """The base wrapped in a fresh adapter whose initial weights depend on nothing but the plan's seed."""
-    transformers.set_seed(plan.adapter.seed)
-    config = LoraConfig(**lora_arguments(plan), base_model_name_or_path=plan.model.name, revision=plan.model.commit)
+    transformers.set_seed(adapter.seed)
+    config = LoraConfig(**lora_arguments(adapter), base_model_name_or_path=base.name, revision=base.commit)
     wrapped: PeftModel = get_peft_model(model, config)
     # get_peft_model writes the directory that the weights were loaded from.
-    wrapped.peft_config["default"].base_model_name_or_path = plan.model.name
+    wrapped.peft_config["default"].base_model_name_or_path = base.name
     return wrapped
 
 

@@ -62,10 +62,12 @@ class PlannedOrder(Sampler[list[int]]):
         return self._plan.length.steps.value * self._plan.batch.accumulation.value
 
     def __iter__(self) -> Iterator[list[int]]:
-        size = self._plan.batch.micro_batch.value
+        batch = self._plan.batch
+        size = batch.micro_batch.value
         stream = self._stream()
-        for _ in range(len(self)):
-            yield list(itertools.islice(stream, size))
+        for _ in range(self._plan.length.steps.value):
+            update = list(itertools.islice(stream, batch.effective))
+            yield from (update[start : start + size] for start in range(0, batch.effective, size))
 
     def _stream(self) -> Iterator[int]:
         for epoch in itertools.count():

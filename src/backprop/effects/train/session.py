@@ -27,7 +27,8 @@ def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
     """Execute the plan. Raises ``BackpropError`` with RUNTIME_, DEP_ codes; KeyboardInterrupt at a second Ctrl-C."""
     with quiet_libraries():
         emit(Stage("loading the model"))
-        model = add_adapter(plan, load_base(plan, task.model_dir))
+        base = load_base(plan, task.model_dir)
+        model = base if plan.adapter is None else add_adapter(plan.adapter, base, base=plan.model)
         tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
         with stop_requests() as request:
             stopper = Stopper(request, emit=emit)

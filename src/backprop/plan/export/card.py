@@ -1,4 +1,4 @@
-"""The model card of an adapter: what it was made from, how, and how to use it; nothing that was not observed."""
+"""The model card of an adapter or a whole model: what it came from, how, and its use; nothing that was not observed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from backprop.plan.facts.model import ModelSource
 from backprop.plan.training.plan import TrainPlan
 
 
-def adapter_card(
+def model_card(
     plan: TrainPlan, *, run_id: str, steps_done: int, last_loss: float | None, best_loss: float | None
 ) -> str:
     """Markdown with the Hub's metadata on top. Losses are mean nats a supervised token."""
@@ -21,22 +21,25 @@ def _metadata(plan: TrainPlan) -> tuple[str, ...]:
     return (
         "---",
         *([f"base_model: {json.dumps(plan.model.name)}"] if on_hub else []),
-        "library_name: peft",
+        f"library_name: {'peft' if plan.adapter else 'transformers'}",
         "pipeline_tag: text-generation",
         "tags:",
         "- backprop",
-        "- lora",
+        *(["- lora"] if plan.adapter else ["- full-fine-tuning"]),
+        *(["- dora"] if plan.adapter and plan.adapter.use_dora else []),
         "- sft",
         "---",
     )
 
 
 def _body(plan: TrainPlan, run_id: str) -> tuple[str, ...]:
-    adapter, batch, rate = plan.adapter, plan.batch, plan.learning_rate
+    batch, rate = plan.batch, plan.learning_rate
+    kind = "LoRA adapter" if plan.adapter else "Fine-tuned model"
+    auto = "AutoPeftModelForCausalLM" if plan.adapter else "AutoModelForCausalLM"
     rows = (
         ("Base model", plan.model.name + (f" at {plan.model.commit}" if plan.model.commit else "")),
         ("Data", f"{plan.data.train.rows:,} rows, SHA-256 {plan.data.train.fingerprint[:16]}…"),
-        ("LoRA", f"rank {adapter.rank.value}, alpha {adapter.alpha.value:g}, on {', '.join(adapter.targets.value)}"),
+        _trained(plan),
         ("Batch", f"{batch.micro_batch.value} × {batch.accumulation.value} sequences a step"),
         ("Steps", f"{plan.length.steps.value} planned, {plan.length.epochs:.2f} epochs"),
         ("Learning rate", f"{rate.peak.value:g}, {rate.scheduler.value.value}, warm-up {rate.warmup_steps.value}"),
@@ -45,7 +48,7 @@ def _body(plan: TrainPlan, run_id: str) -> tuple[str, ...]:
         ("Seed", str(plan.seed)),
     )
     return (
-        f"# LoRA adapter {run_id}",
+        f"# {kind} {run_id}",
         "",
         "Supervised fine-tuning with backprop. Only the assistant's turns were learned."
         if plan.data.train.rendering == "chat template"
@@ -58,13 +61,24 @@ def _body(plan: TrainPlan, run_id: str) -> tuple[str, ...]:
         "## Use",
         "",
         "```python",
-        "from peft import AutoPeftModelForCausalLM",
-        "from transformers import AutoTokenizer",
+        *(
+            ["from peft import AutoPeftModelForCausalLM", "from transformers import AutoTokenizer"]
+            if plan.adapter
+            else ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
+        ),
         "",
-        'model = AutoPeftModelForCausalLM.from_pretrained("path/to/this/directory")',
+        f'model = {auto}.from_pretrained("path/to/this/directory")',
         'tokenizer = AutoTokenizer.from_pretrained("path/to/this/directory")',
         "```",
     )
+
+
+def _trained(plan: TrainPlan) -> tuple[str, str]:
+    adapter = plan.adapter
+    if adapter is None:
+        return "Trained", f"every weight, {plan.num_trainable:,} parameters"
+    shape = f"rank {adapter.rank.value}, alpha {adapter.alpha.value:g}, on {', '.join(adapter.targets.value)}"
+    return "DoRA" if adapter.use_dora else "LoRA", shape
 
 
 def _results(steps_done: int, last_loss: float | None, best_loss: float | None) -> tuple[str, ...]:

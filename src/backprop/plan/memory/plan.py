@@ -32,6 +32,9 @@ class MemoryPlan:
     moment: str
     """When the peak comes: ``forward``, ``loss``, ``layer backward``, ``end of backward``, ``optimizer step``."""
     context_bytes: int = CONTEXT_BYTES
+    """Outside of the allocator: the CUDA context; on the CPU the process itself."""
+    reserve_share: float = RESERVED_SHARE
+    """What the allocator holds beyond the peak; the CPU's gives back what is free."""
     stack: str = STACK
 
     @property
@@ -41,5 +44,10 @@ class MemoryPlan:
 
     @property
     def reserved_bytes(self) -> int:
-        """What the allocator takes from the card: the peak and about 6 %."""
-        return round(self.peak_bytes * (1 + RESERVED_SHARE))
+        """What the allocator takes: the peak and its share."""
+        return round(self.peak_bytes * (1 + self.reserve_share))
+
+    @property
+    def needed_bytes(self) -> int:
+        """What must be free before the run: reserved and context."""
+        return self.reserved_bytes + self.context_bytes

@@ -59,7 +59,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         kernel=kernel,
         has_full_mask=has_full_mask,
         has_sliding_mask=has_sliding_mask,
-        is_batched=training.batch > 1,
+        is_batched=training.batch > 1 and kernel is AttentionKernel.EAGER,
         loss=training.loss,
         autocast=training.autocast,
         double_quantization=training.double_quantization,

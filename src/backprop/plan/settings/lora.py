@@ -38,6 +38,12 @@ class LoraSettings:
     lora_dropout: float = opt(
         Real(at_least=0, below=1), "--lora-dropout", default=0.05, help="Dropout on the adapter's input.", rare=True
     )
+    use_dora: bool = opt(
+        Switch(),
+        "--use-dora",
+        default=False,
+        help="DoRA: learn each output's magnitude apart from its direction. Slower steps, the same cost once merged.",
+    )
     target_modules: tuple[str, ...] | None = opt(
         Names(),
         "--target-modules",

@@ -35,7 +35,7 @@ class ModelSettings:
     load_in_4bit: bool | None = opt(
         Switch(),
         "--load-in-4bit",
-        unset="4-bit (NF4) on CUDA, full weights elsewhere",
+        unset="4-bit (NF4) for an adapter on CUDA, full weights elsewhere",
         help="Hold the base weights in 4 bits while training an adapter (QLoRA).",
         rare=True,
     )

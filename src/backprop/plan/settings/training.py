@@ -18,6 +18,13 @@ class Backend(enum.Enum):
     CPU = "cpu"
 
 
+class TrainMode(enum.Enum):
+    """What of the model is trained."""
+
+    LORA = "lora"
+    FULL = "full"
+
+
 class Optimizer(enum.Enum):
     """The optimizers that can be asked for."""
 
@@ -75,7 +82,9 @@ class TrainingSettings(OutputSettings):
     gradient_accumulation_steps: int = opt(
         Whole(minimum=1), "--grad-accum", default=4, help="Forward passes added up before each optimizer update."
     )
-    learning_rate: float | None = opt(Real(above=0), "--lr", unset="2e-4 for LoRA", help="Peak learning rate.")
+    learning_rate: float | None = opt(
+        Real(above=0), "--lr", unset="2e-4 for LoRA, 2e-5 for --mode full", help="Peak learning rate."
+    )
     weight_decay: float = opt(Real(at_least=0), "--weight-decay", default=0.01, help="AdamW weight decay.", rare=True)
     warmup_steps: int | None = opt(
         Whole(minimum=0),
@@ -130,6 +139,27 @@ class TrainingSettings(OutputSettings):
     bf16: bool | None = opt(Switch(), "--bf16", unset="by the hardware", help="Compute in bfloat16.", rare=True)
     fp16: bool | None = opt(Switch(), "--fp16", unset="by the hardware", help="Compute in float16.", rare=True)
     seed: int = opt(Whole(minimum=0, maximum=2**32 - 1), "--seed", default=42, help="Seed of data order and dropout.")
+    mode: TrainMode = opt(
+        Choice(TrainMode),
+        "--mode",
+        default=TrainMode.LORA,
+        help="lora trains a low-rank adapter on frozen weights; full updates every weight of the model.",
+    )
+    full_ft_offload: bool = opt(
+        Switch(),
+        "--full-ft-offload",
+        default=False,
+        help="With --mode full: keep weights and optimizer states in host memory (FSDP2), one layer at a time on the"
+        " card. Slower; not on Windows.",
+    )
+    full_ft_ceiling_billions: float | None = opt(
+        Real(above=0),
+        "--full-ft-ceiling-billions",
+        unset="by the card's memory",
+        help="With --mode full: the most parameters, in billions, that a model may have.",
+        metavar="B",
+        rare=True,
+    )
     backend: Backend = opt(
         Choice(Backend),
         "--backend",

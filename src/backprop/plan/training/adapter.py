@@ -37,7 +37,10 @@ PRESETS: Mapping[LoraPreset, Preset] = {
 
 @attrs.frozen
 class AdapterPlan:
-    """A LoRA adapter, arXiv:2106.09685: each target W gets B·A of the rank, scaled by alpha / rank."""
+    """A LoRA adapter, arXiv:2106.09685: each target W gets B·A of the rank, scaled by alpha / rank.
+
+    With DoRA, arXiv:2402.09353, each row of W + B·A is scaled to a learned length besides.
+    """
 
     rank: Decision[int]
     alpha: Decision[float]
@@ -45,7 +48,8 @@ class AdapterPlan:
     dropout: float
     seed: int
     num_parameters: int
-    """Trainable parameters: the sum of r·(in + out) over every target in every layer."""
+    """Trainable parameters: the sum of r·(in + out) over every target in every layer; DoRA's magnitudes, out each."""
+    use_dora: bool = False
 
     @property
     def scale(self) -> float:
@@ -67,14 +71,16 @@ def plan_adapter(settings: LoraSettings, model: ModelFacts, *, origins: Origins)
         else given(origins, "lora.lora_alpha", settings.lora_alpha)
     )
     targeted = [layer for layer in model.linear_layers if layer.name in targets.value]
-    per_layer = sum(layer.in_features + layer.out_features for layer in targeted)
+    per_layer = sum(rank.value * (layer.in_features + layer.out_features) for layer in targeted)
+    magnitudes = sum(layer.out_features for layer in targeted) if settings.use_dora else 0
     return AdapterPlan(
         rank=rank,
         alpha=alpha,
         targets=targets,
         dropout=settings.lora_dropout,
         seed=settings.random_state,
-        num_parameters=rank.value * per_layer * model.num_layers,
+        num_parameters=(per_layer + magnitudes) * model.num_layers,
+        use_dora=settings.use_dora,
     )
 
 

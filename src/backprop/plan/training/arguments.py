@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from backprop.plan.decision import Decision
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.training import Scheduler
+from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.precision import NumberFormat, PrecisionPlan
 from backprop.plan.training.rail import Rail
@@ -71,22 +72,25 @@ def sft_arguments(plan: TrainPlan, *, staging_dir: str) -> dict[str, Any]:
     }
 
 
-def lora_arguments(plan: TrainPlan) -> dict[str, Any]:
+def lora_arguments(adapter: AdapterPlan) -> dict[str, Any]:
     """Keyword arguments of ``peft.LoraConfig``."""
     return {
         "task_type": "CAUSAL_LM",
-        "r": plan.adapter.rank.value,
-        "lora_alpha": plan.adapter.alpha.value,
-        "lora_dropout": plan.adapter.dropout,
-        "target_modules": list(plan.adapter.targets.value),
+        "r": adapter.rank.value,
+        "lora_alpha": adapter.alpha.value,
+        "lora_dropout": adapter.dropout,
+        "target_modules": list(adapter.targets.value),
+        "use_dora": adapter.use_dora,
         "bias": "none",
     }
 
 
 def load_arguments(plan: Loadable) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``; the data type by torch's name, as transformers takes it."""
+    attention = {"attn_implementation": plan.attention.value.value} if isinstance(plan, TrainPlan) else {}
     return {
-        "dtype": plan.precision.compute.value.value,
+        **attention,
+        "dtype": plan.precision.storage.value,
         "trust_remote_code": plan.trust_remote_code,
         **({"device_map": {"": 0}} if plan.rail.value is Rail.CUDA else {}),
     }

@@ -1,4 +1,4 @@
-"""How many sequences go through the model at once, and whether short rows share a sequence."""
+"""How many sequences go through the model at once and make an update, and whether short rows share a sequence."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from backprop.plan.data.packing import count_packed
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts
 from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.quantity import GIB
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings
 from backprop.plan.training.chosen import given, set_by
 from backprop.plan.training.rail import Rail
 
-GIB = 2**30
 NOMINAL_TOLERANCE_GIB = 1.5
 """A card that reports up to this much below its nominal size counts as that size."""
 
@@ -30,9 +30,11 @@ class BatchPlan:
     """What one optimizer step is made of."""
 
     micro_batch: Decision[int]
-    """Sequences in one forward pass."""
+    """Sequences in one forward pass; the last pass of a step holds what is left of ``effective``."""
     accumulation: Decision[int]
     """Forward passes added up before an update."""
+    effective: int
+    """Sequences in an update, whatever the micro-batch: gradients are weighted by tokens over all its passes."""
     packing: Decision[bool]
     """Several rows in one sequence, each seeing only itself."""
     sequence_length: Decision[int]
@@ -40,10 +42,29 @@ class BatchPlan:
     packed_length: Decision[int] | None
     """The capacity of a packed sequence in tokens; None without packing."""
 
+
+@attrs.frozen
+class UpdatePlan:
+    """The batch as asked for, before memory has its say."""
+
+    micro_batch: Decision[int]
+    """What was asked for, or the most that ``auto`` takes."""
+    accumulation: Decision[int]
+    is_fixed: bool
+    """The micro-batch was given as a number."""
+
     @property
     def effective(self) -> int:
         """Sequences in an update."""
         return self.micro_batch.value * self.accumulation.value
+
+    def lowered(self, micro_batch: int) -> tuple[Decision[int], Decision[int]]:
+        """Micro-batch and accumulation of the same update where only ``micro_batch`` sequences fit at a time."""
+        if micro_batch == self.micro_batch.value:
+            return self.micro_batch, self.accumulation
+        passes = -(-self.effective // micro_batch)
+        why = f"{self.micro_batch.value} at a time do not fit; the update keeps its {self.effective} sequences."
+        return Decision(micro_batch, "fits the memory", why), Decision(passes, "the same update", why)
 
 
 def nominal_tier(vram_bytes: int | None) -> int:
@@ -54,10 +75,17 @@ def nominal_tier(vram_bytes: int | None) -> int:
     return next(batch for at_least, batch in BATCH_TIERS if reported >= at_least)
 
 
-def plan_micro_batch(
-    settings: TrainingSettings, *, rail: Rail, hardware: HardwareFacts, origins: Origins
-) -> Decision[int]:
-    """The user's batch, or the tier of the card; one sequence on the CPU."""
+def plan_update(settings: TrainingSettings, *, rail: Rail, hardware: HardwareFacts, origins: Origins) -> UpdatePlan:
+    """The user's batch, or the tier of the card; one sequence on the CPU. Accumulation as asked."""
+    asked = settings.gradient_accumulation_steps
+    accumulation = set_by(origins, "training.gradient_accumulation_steps", asked) or Decision(
+        asked, "default", "Gradients of a few passes together are less noisy, at no cost in memory."
+    )
+    micro_batch = _micro_batch(settings, rail, hardware, origins)
+    return UpdatePlan(micro_batch, accumulation, is_fixed=settings.per_device_train_batch_size is not None)
+
+
+def _micro_batch(settings: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins) -> Decision[int]:
     asked = settings.per_device_train_batch_size
     if asked is not None:
         return given(origins, "training.per_device_train_batch_size", asked)

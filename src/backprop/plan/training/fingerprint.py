@@ -16,8 +16,11 @@ FINGERPRINT_CHARACTERS = 16
 
 
 def fingerprint(plan: TrainPlan) -> str:
-    """The plan's name: the first 64 bits, in hexadecimal, of SHA-256 over its canonical JSON."""
-    return _digest(to_data(plan))
+    """The plan's name: the first 64 bits, in hexadecimal, of SHA-256 over its canonical JSON.
+
+    How much memory was free when it was made is no part of what it does.
+    """
+    return _digest(to_data(attrs.evolve(plan, budget=None)))
 
 
 def model_fingerprint(model: ModelFacts, tokenizer: TokenizerFacts | None) -> str:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import attrs
 
 from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Scheduler, TrainingSettings
+from backprop.plan.settings.training import Scheduler, TrainingSettings, TrainMode
 from backprop.plan.training.chosen import given, set_by
 
 FULL_FINE_TUNING_RATE = 2e-5
 LORA_RATE = 10 * FULL_FINE_TUNING_RATE
 """The best LoRA rate is about ten times full fine-tuning's, nearly whatever the rank (arXiv:2405.09673)."""
+DEFAULT_RATES: Mapping[TrainMode, Decision[float]] = {
+    TrainMode.LORA: Decision(LORA_RATE, "LoRA default", "Ten times full fine-tuning's 2e-5 (arXiv:2405.09673)."),
+    TrainMode.FULL: Decision(
+        FULL_FINE_TUNING_RATE, "full fine-tuning default", "A tenth of LoRA's 2e-4 (arXiv:2405.09673)."
+    ),
+}
 DEFAULT_WARMUP_STEPS = 10
 
 
@@ -27,13 +34,9 @@ class LearningRatePlan:
 
 
 def plan_learning_rate(settings: TrainingSettings, *, steps: int, origins: Origins) -> LearningRatePlan:
-    """An explicit rate always wins; unset is ten times full fine-tuning's 2e-5."""
+    """An explicit rate always wins; unset is 2e-5 for full fine-tuning, ten times that for an adapter."""
     asked = settings.learning_rate
-    peak = (
-        given(origins, "training.learning_rate", asked)
-        if asked is not None
-        else Decision(LORA_RATE, "LoRA default", "Ten times full fine-tuning's 2e-5 (arXiv:2405.09673).")
-    )
+    peak = given(origins, "training.learning_rate", asked) if asked is not None else DEFAULT_RATES[settings.mode]
     scheduler = set_by(origins, "training.lr_scheduler_type", settings.lr_scheduler_type) or Decision(
         settings.lr_scheduler_type, "default", "The rate falls smoothly to zero at the last step."
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.software import SoftwareFacts
+from backprop.plan.quantity import GIB
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer
-from backprop.plan.training.batch import GIB, NOMINAL_TOLERANCE_GIB
+from backprop.plan.training.batch import NOMINAL_TOLERANCE_GIB
 from backprop.plan.training.chosen import given
+from backprop.plan.training.offload import offload_optimizer
 from backprop.plan.training.rail import Rail
 
 NEEDS_BITSANDBYTES = frozenset({Optimizer.ADAMW_8BIT, Optimizer.PAGED_ADAMW_8BIT})
@@ -16,9 +18,18 @@ CONSUMER_BELOW_GIB = 24
 
 
 def plan_optimizer(
-    asked: Optimizer, *, rail: Rail, hardware: HardwareFacts, software: SoftwareFacts, origins: Origins
+    asked: Optimizer,
+    *,
+    rail: Rail,
+    hardware: HardwareFacts,
+    software: SoftwareFacts,
+    origins: Origins,
+    offloads: bool = False,
 ) -> Decision[Optimizer] | Problem:
-    """auto: paged 8-bit AdamW on CUDA cards under 24 GB, fused AdamW otherwise."""
+    """auto: paged 8-bit AdamW on CUDA cards under 24 GB, fused AdamW otherwise; one that ``offloads`` allows."""
+    decided = offload_optimizer(asked, origins=origins) if offloads else None
+    if decided is not None:
+        return decided
     if asked in NEEDS_BITSANDBYTES and not software.has("bitsandbytes"):
         origin = origins.of("training.optim")
         return Problem(

@@ -8,30 +8,31 @@ from backprop.plan.decision import Decision, Problem, Refused, errors_among, war
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
+from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
-from backprop.plan.training.batch import BatchPlan, plan_micro_batch, plan_packing
-from backprop.plan.training.chosen import given, set_by
+from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing, plan_update
+from backprop.plan.training.checkpoints import CheckpointPlan, plan_checkpoints
 from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
+from backprop.plan.training.fit import FitPlan
+from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
+from backprop.plan.training.full import FullPlan, plan_full
+from backprop.plan.training.full_precision import Rounding
 from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
+from backprop.plan.training.memory import MemoryBudget
+from backprop.plan.training.mode import check_mode
+from backprop.plan.training.offload import OffloadPlan
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
-from backprop.plan.training.precision import PrecisionPlan, plan_precision
+from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
+from backprop.plan.training.room import check_room
 from backprop.plan.training.targets import check_targets
-
-
-@attrs.frozen
-class CheckpointPlan:
-    """A checkpoint holds adapter, optimizer, schedule, random states and data cursor; the last step always has one."""
-
-    every: Decision[int]
-    keep: int
-    """Newest checkpoints kept; the best one by held-out loss is kept besides."""
 
 
 @attrs.frozen
@@ -45,7 +46,9 @@ class TrainPlan:
     rail: Decision[Rail]
     precision: PrecisionPlan
     trust_remote_code: bool
-    adapter: AdapterPlan
+    adapter: AdapterPlan | None
+    """None in full fine-tuning, where every weight is trained."""
+    attention: Decision[AttentionKernel]
     batch: BatchPlan
     shuffle: bool
     length: LengthPlan
@@ -54,6 +57,10 @@ class TrainPlan:
     weight_decay: float
     max_grad_norm: float
     gradient_checkpointing: Decision[bool]
+    memory: MemoryPlan | None
+    """Peak memory; None when it is not modelled for this model."""
+    budget: MemoryBudget | None
+    """The memory that the run was fitted to; None when nobody could say."""
     evaluation: EvaluationPlan | None
     checkpoints: CheckpointPlan
     logging_steps: int
@@ -61,14 +68,32 @@ class TrainPlan:
     """Of data order and dropout; the adapter has its own."""
     output_dir: str
     warnings: tuple[Problem, ...] = ()
+    mode: TrainMode = TrainMode.LORA
+    rounding: Decision[Rounding] | None = None
+    """How updates are rounded into bfloat16 weights that are trained; None when those are float32, or an adapter's."""
+    offload: OffloadPlan | None = None
+    """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
+
+    @property
+    def num_trainable(self) -> int:
+        """Parameters that are updated."""
+        return self.model.num_parameters if self.adapter is None else self.adapter.num_parameters
 
 
 def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> TrainPlan | Refused:
     """Decide everything about a run, or say everything that stands against it."""
     model, data, hardware, software = facts.model, facts.data, facts.hardware, facts.software
     rail = plan_rail(settings.training.backend, hardware, origins=origins)
+    full = settings.training.mode is TrainMode.FULL
     optimizer = (
-        plan_optimizer(settings.training.optim, rail=rail.value, hardware=hardware, software=software, origins=origins)
+        plan_optimizer(
+            settings.training.optim,
+            rail=rail.value,
+            hardware=hardware,
+            software=software,
+            origins=origins,
+            offloads=full and settings.training.full_ft_offload,
+        )
         if isinstance(rail, Decision)
         else rail
     )
@@ -76,29 +101,43 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     tokenizer, tokenizer_problems = _tokenizer(settings, facts)
     missing = () if settings.dry_run else check_packages(software, TRAIN_PACKAGES)
     if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
-        shape = () if isinstance(model, Absent) else (plan_adapter(settings.lora, model, origins=origins),)
-        stopped = [p for p in (rail, optimizer, *shape) if isinstance(p, Problem)]
+        adapter = () if isinstance(model, Absent) or full else (plan_adapter(settings.lora, model, origins=origins),)
+        stopped = [p for p in (rail, optimizer, *adapter) if isinstance(p, Problem)]
         return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
 
-    precision = plan_precision(
-        settings.model,
-        settings.training,
-        rail=rail.value,
-        model=model,
-        hardware=hardware,
-        software=software,
-        origins=origins,
-    )
-    adapter = plan_adapter(settings.lora, model, origins=origins)
-    batch = plan_batch(settings, facts, model=model, data=data, rail=rail.value, origins=origins)
+    place = Place(model, hardware, software, rail.value)
+    update = plan_update(settings.training, rail=rail.value, hardware=hardware, origins=origins)
+    shape = _sequences(settings, place, data=data, update=update, origins=origins)
+    footprint = plan_footprint(settings, place, update=update, sequences=shape.for_memory(data), origins=origins)
+    batch = shape.batch(update, footprint.fit if isinstance(footprint, Footprint) else None)
     length = plan_length(settings.training, data=data.train, batch=batch, origins=origins)
     steps = length.steps.value
     rate = plan_learning_rate(settings.training, steps=steps, origins=origins)
     evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
+    checkpoints = plan_checkpoints(settings.training, steps=steps, origins=origins)
+    whole = FullPlan()
+    if full and isinstance(footprint, Footprint):
+        whole = plan_full(
+            settings.training,
+            model=model,
+            rail=rail.value,
+            hardware=hardware,
+            precision=footprint.precision,
+            optimizer=footprint.optimizer.value,
+            checkpoints=checkpoints,
+            steps=steps,
+            evaluates=evaluation is not None,
+        )
     problems = (
         *tokenizer_problems,
         *missing,
-        *(p for p in (optimizer, precision, adapter) if isinstance(p, Problem)),
+        *(
+            check_room(settings, place, footprint, sequences=shape.for_memory(data), data=data)
+            if isinstance(footprint, Footprint)
+            else footprint
+        ),
+        *whole.problems,
+        *check_mode(settings, origins=origins),
         *_broken_rows(data),
         *(
             problem
@@ -111,59 +150,77 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     )
     if errors_among(problems):
         return Refused(tuple(dict.fromkeys((*errors_among(problems), *warnings_among(problems)))))
-    assert isinstance(optimizer, Decision)
-    assert isinstance(precision, PrecisionPlan)
-    assert isinstance(adapter, AdapterPlan)
+    assert isinstance(footprint, Footprint)
     return TrainPlan(
         model=model,
         tokenizer=tokenizer,
         data=data,
         rail=rail,
-        precision=precision,
+        precision=footprint.precision,
         trust_remote_code=settings.model.trust_remote_code,
-        adapter=adapter,
+        adapter=footprint.adapter,
+        attention=footprint.attention,
         batch=batch,
         shuffle=settings.data.shuffle,
         length=length,
         learning_rate=rate,
-        optimizer=optimizer,
+        optimizer=footprint.optimizer,
         weight_decay=settings.training.weight_decay,
         max_grad_norm=settings.training.max_grad_norm,
-        gradient_checkpointing=_gradient_checkpointing(settings, rail.value, origins),
+        gradient_checkpointing=footprint.fit.gradient_checkpointing,
+        memory=footprint.fit.memory,
+        budget=footprint.budget,
         evaluation=evaluation,
-        checkpoints=_checkpoints(settings, steps, origins),
+        checkpoints=checkpoints,
         logging_steps=settings.training.logging_steps,
         seed=settings.training.seed,
         output_dir=settings.training.output_dir,
         warnings=warnings_among(problems),
+        mode=settings.training.mode,
+        rounding=whole.rounding,
+        offload=whole.offload,
     )
 
 
-def plan_batch(
-    settings: TrainSettings, facts: TrainFacts, *, model: ModelFacts, data: DataFacts, rail: Rail, origins: Origins
-) -> BatchPlan:
-    """Micro-batch, accumulation and packing, which depend on one another."""
-    micro = plan_micro_batch(settings.training, rail=rail, hardware=facts.hardware, origins=origins)
-    asked = settings.training.gradient_accumulation_steps
-    accumulation = set_by(origins, "training.gradient_accumulation_steps", asked) or Decision(
-        asked, "default", "Gradients of a few passes together are less noisy, at no cost in memory."
-    )
-    longest = plan_sequence_length(settings.model, model, origins=origins)
+@attrs.frozen
+class _SequencePlan:
+    """How rows become sequences."""
+
+    length: Decision[int]
+    packing: Decision[bool]
+    packed_length: Decision[int] | None
+
+    def for_memory(self, data: DataFacts) -> Sequences:
+        """The longest sequence that there is, or that there may be where rows were not tokenized."""
+        if self.packed_length is not None:
+            return Sequences(self.packed_length.value, is_packed=True)
+        lengths = data.train.tokens.length_counts if data.train.tokens else ()
+        return Sequences(max((length for length, _ in lengths), default=self.length.value), is_packed=False)
+
+    def batch(self, update: UpdatePlan, fit: FitPlan | None) -> BatchPlan:
+        return BatchPlan(
+            micro_batch=fit.micro_batch if fit else update.micro_batch,
+            accumulation=fit.accumulation if fit else update.accumulation,
+            effective=update.effective,
+            packing=self.packing,
+            sequence_length=self.length,
+            packed_length=self.packed_length,
+        )
+
+
+def _sequences(
+    settings: TrainSettings, place: Place, *, data: DataFacts, update: UpdatePlan, origins: Origins
+) -> _SequencePlan:
+    longest = plan_sequence_length(settings.model, place.model, origins=origins)
     packing, packed_length = plan_packing(
         settings.data.packing,
-        rail=rail,
+        rail=place.rail,
         data=data.train,
         sequence_length=longest.value,
-        effective=micro.value * accumulation.value,
+        effective=update.effective,
         origins=origins,
     )
-    return BatchPlan(
-        micro_batch=micro,
-        accumulation=accumulation,
-        packing=packing,
-        sequence_length=longest,
-        packed_length=packed_length,
-    )
+    return _SequencePlan(longest, packing, packed_length)
 
 
 def _tokenizer(settings: TrainSettings, facts: TrainFacts) -> tuple[TokenizerFacts | None, tuple[Problem, ...]]:
@@ -197,25 +254,6 @@ def _broken_rows(data: DataFacts) -> tuple[Problem, ...]:
     if not more:
         return shown
     return (*shown, Problem("INPUT_DATASET_INVALID", f"And {more:,} more rows that cannot be read."))
-
-
-def _gradient_checkpointing(settings: TrainSettings, rail: Rail, origins: Origins) -> Decision[bool]:
-    asked = settings.lora.use_gradient_checkpointing
-    if asked is not None:
-        return given(origins, "lora.use_gradient_checkpointing", asked)
-    if rail is Rail.CUDA:
-        return Decision(True, "CUDA", "Activations are recomputed: less memory for about a third more time.")
-    return Decision(False, "CPU", "Memory is not the limit here, time is.")
-
-
-def _checkpoints(settings: TrainSettings, steps: int, origins: Origins) -> CheckpointPlan:
-    asked = settings.training.save_steps
-    every = set_by(origins, "training.save_steps", asked) or Decision(
-        asked, "default", "What a crash can cost at most; the last step is always saved."
-    )
-    if every.value > steps:
-        every = Decision(steps, "the last step", f"The run ends before {every.value} steps.")
-    return CheckpointPlan(every=every, keep=settings.training.keep_checkpoints)
 
 
 def extend_plan(plan: TrainPlan, *, steps: int) -> TrainPlan:

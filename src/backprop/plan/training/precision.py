@@ -24,6 +24,11 @@ class NumberFormat(enum.Enum):
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
 
+    @property
+    def num_bytes(self) -> int:
+        """Of one number."""
+        return 4 if self is NumberFormat.FLOAT32 else 2
+
 
 @attrs.frozen
 class PrecisionPlan:
@@ -32,12 +37,19 @@ class PrecisionPlan:
     load_in_4bit: Decision[bool]
     """NF4 with double quantization; the arithmetic is still done in ``compute``."""
     compute: Decision[NumberFormat]
-    """The format of the base weights when they are not in 4 bits, and of the arithmetic."""
+    """The format of the arithmetic, and of the weights when they are neither in 4 bits nor ``held`` in another."""
+    held: Decision[NumberFormat] | None = None
+    """The format of weights that are trained in another than the arithmetic's: mixed precision."""
+
+    @property
+    def storage(self) -> NumberFormat:
+        """The format of the weights that are not in 4 bits."""
+        return self.held.value if self.held else self.compute.value
 
     @property
     def weights(self) -> str:
         """How the base weights are held, for a person."""
-        return "NF4 (4-bit)" if self.load_in_4bit.value else self.compute.value.value
+        return "NF4 (4-bit)" if self.load_in_4bit.value else self.storage.value
 
 
 def plan_precision(
@@ -55,11 +67,20 @@ def plan_precision(
 
     ``in_4bit`` stands in for the rule of training when the caller has one of its own.
     """
+    compute = plan_compute(model_settings, training, rail, hardware, origins)
+    wrong = check_formats(training, rail, compute)
+    if wrong is not None:
+        return wrong
+    decided = in_4bit or _in_4bit(model_settings, rail, model, software, origins)
+    return decided if isinstance(decided, Problem) else PrecisionPlan(load_in_4bit=decided, compute=compute)
+
+
+def check_formats(training: TrainingSettings, rail: Rail, compute: Decision[NumberFormat]) -> Problem | None:
+    """Whether the arithmetic is one that trains."""
     if training.bf16 and training.fp16:
         return Problem(
             "CONFIG_INVALID_SETTING", "--bf16 and --fp16 cannot both be on.", where="--bf16, --fp16", hint="Keep one."
         )
-    compute = _compute(model_settings, training, rail, hardware, origins)
     if rail is Rail.CPU and compute.value is NumberFormat.FLOAT16:
         return Problem(
             "CONFIG_INVALID_SETTING",
@@ -67,13 +88,13 @@ def plan_precision(
             where=compute.rule.removeprefix("set by "),
             hint="Use bfloat16 or float32.",
         )
-    decided = in_4bit or _in_4bit(model_settings, rail, model, software, origins)
-    return decided if isinstance(decided, Problem) else PrecisionPlan(load_in_4bit=decided, compute=compute)
+    return None
 
 
-def _compute(
+def plan_compute(
     model: ModelSettings, training: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins
 ) -> Decision[NumberFormat]:
+    """The format of the arithmetic: the user's, else what the hardware multiplies natively."""
     if training.bf16:
         return given(origins, "training.bf16", NumberFormat.BFLOAT16)
     if training.fp16:

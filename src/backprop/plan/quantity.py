@@ -1,0 +1,19 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+GIB = 2**30
+
+
+def gib(num_bytes: float) -> str:
+    """``10.1 GiB``; memory is told in GiB everywhere, which is what drivers call GB."""
+    return f"{num_bytes / GIB:.1f} GiB"
+
+
+def quantity(number: float) -> str:
+    """``134.5 M``: three or four digits that matter."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e4)):
+        if number >= size:
+            scaled = number / (1e3 if unit == "k" else size)
+            return f"{scaled:.1f} {unit}" if scaled < 1000 else f"{scaled:,.0f} {unit}"
+    return f"{number:,.0f}"

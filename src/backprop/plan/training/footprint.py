@@ -1,0 +1,109 @@
+"""The part of a plan that decides on memory, and that memory decides on: formats, adapter, optimizer, micro-batch."""
+
+from __future__ import annotations
+
+import attrs
+
+from backprop.plan.decision import Decision, Problem
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.facts.software import SoftwareFacts
+from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import Optimizer, TrainMode
+from backprop.plan.settings.verbs.train import TrainSettings
+from backprop.plan.training.adapter import AdapterPlan, plan_adapter
+from backprop.plan.training.attention import plan_attention
+from backprop.plan.training.batch import UpdatePlan
+from backprop.plan.training.fit import FitPlan, plan_fit
+from backprop.plan.training.full_precision import plan_full_precision
+from backprop.plan.training.memory import MemoryBudget, budget_of, workload_of
+from backprop.plan.training.optimizer import plan_optimizer
+from backprop.plan.training.precision import PrecisionPlan, plan_precision
+from backprop.plan.training.rail import Rail
+
+
+@attrs.frozen
+class Place:
+    """Where a run is to take place, and the model that it is about."""
+
+    model: ModelFacts
+    hardware: HardwareFacts
+    software: SoftwareFacts
+    rail: Rail
+
+
+@attrs.frozen
+class Sequences:
+    """What goes through the model at once."""
+
+    longest: int
+    """Tokens of the longest sequence, packed or not."""
+    is_packed: bool
+
+
+@attrs.frozen
+class Footprint:
+    """What a run holds in memory, by which decisions, and where."""
+
+    precision: PrecisionPlan
+    adapter: AdapterPlan | None
+    """None where every weight is trained."""
+    optimizer: Decision[Optimizer]
+    attention: Decision[AttentionKernel]
+    fit: FitPlan
+    budget: MemoryBudget | None
+
+
+def plan_footprint(
+    settings: TrainSettings, place: Place, *, update: UpdatePlan, sequences: Sequences, origins: Origins
+) -> Footprint | tuple[Problem, ...]:
+    """Decide all of it, or say what stands against it; a footprint need not fit."""
+    full = settings.training.mode is TrainMode.FULL
+    precision = _precision(settings, place, origins)
+    adapter = None if full else plan_adapter(settings.lora, place.model, origins=origins)
+    optimizer = plan_optimizer(
+        settings.training.optim,
+        rail=place.rail,
+        hardware=place.hardware,
+        software=place.software,
+        origins=origins,
+        offloads=full and settings.training.full_ft_offload,
+    )
+    problems = tuple(part for part in (precision, adapter, optimizer) if isinstance(part, Problem))
+    if isinstance(precision, Problem) or isinstance(adapter, Problem) or isinstance(optimizer, Problem):
+        return problems
+    attention = plan_attention(place.model)
+    workload = workload_of(
+        place.model,
+        rail=place.rail,
+        hardware=place.hardware,
+        precision=precision,
+        adapter=adapter,
+        optimizer=optimizer.value,
+        attention=attention,
+        sequence=sequences.longest,
+        is_packed=sequences.is_packed,
+    )
+    budget = budget_of(place.rail, place.hardware)
+    asked = settings.lora.use_gradient_checkpointing
+    fit = plan_fit(workload, update, checkpointing=asked, budget=budget, origins=origins)
+    return Footprint(precision, adapter, optimizer, attention, fit, budget)
+
+
+def _precision(settings: TrainSettings, place: Place, origins: Origins) -> PrecisionPlan | Problem:
+    """Of the mode that is asked for."""
+    asked, hardware = settings.training, place.hardware
+    if asked.mode is TrainMode.FULL:
+        return plan_full_precision(
+            settings.model, asked, rail=place.rail, model=place.model, hardware=hardware, origins=origins
+        )
+    return plan_precision(
+        settings.model,
+        asked,
+        rail=place.rail,
+        model=place.model,
+        hardware=hardware,
+        software=place.software,
+        origins=origins,
+    )

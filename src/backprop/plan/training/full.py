@@ -1,0 +1,54 @@
+"""What full fine-tuning decides beside the adapter's plan: rounding, offload, and whether its checkpoints fit."""
+
+from __future__ import annotations
+
+import attrs
+
+from backprop.plan.decision import Decision, Problem
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.settings.training import Optimizer, TrainingSettings
+from backprop.plan.training.checkpoints import CheckpointPlan, check_disk, full_checkpoint_bytes
+from backprop.plan.training.full_precision import Rounding, plan_rounding
+from backprop.plan.training.offload import OffloadPlan, check_offload, plan_offload
+from backprop.plan.training.precision import PrecisionPlan
+from backprop.plan.training.rail import Rail
+
+
+@attrs.frozen
+class FullPlan:
+    """The parts of a plan that only full fine-tuning has, and what stands against them."""
+
+    rounding: Decision[Rounding] | None = None
+    offload: OffloadPlan | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def plan_full(
+    settings: TrainingSettings,
+    *,
+    model: ModelFacts,
+    rail: Rail,
+    hardware: HardwareFacts,
+    precision: PrecisionPlan,
+    optimizer: Optimizer,
+    checkpoints: CheckpointPlan,
+    steps: int,
+    evaluates: bool,
+) -> FullPlan:
+    """Everything about a run that updates every weight, once its formats and its optimizer are known."""
+    offload = plan_offload(
+        settings, rail=rail, model=model, hardware=hardware, precision=precision, optimizer=optimizer
+    )
+    disk = check_disk(
+        checkpoints,
+        checkpoint_bytes=full_checkpoint_bytes(model, precision.storage, optimizer),
+        steps=steps,
+        evaluates=evaluates,
+        hardware=hardware,
+    )
+    rounding = plan_rounding(precision, optimizer)
+    if isinstance(offload, Problem):
+        return FullPlan(rounding=rounding, problems=(offload, *disk))
+    host = check_offload(offload, rail=rail, hardware=hardware) if offload else ()
+    return FullPlan(rounding=rounding, offload=offload, problems=(*host, *disk))

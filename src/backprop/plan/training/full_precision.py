@@ -1,0 +1,107 @@
+"""In which formats full fine-tuning holds its weights, computes, and rounds what the optimizer writes."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from backprop.plan.decision import Decision, Problem
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.settings.model import Dtype, ModelSettings
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import Optimizer, TrainingSettings
+from backprop.plan.training.chosen import given
+from backprop.plan.training.precision import NumberFormat, PrecisionPlan, check_formats, plan_compute
+from backprop.plan.training.rail import Rail
+
+WHOLE_WEIGHTS = Decision(False, "full fine-tuning", "4-bit weights cannot be updated.")
+
+
+class Rounding(enum.Enum):
+    """How the result of an update becomes bfloat16."""
+
+    STOCHASTIC = "stochastic"
+    """Up or down with the probability that makes the mean right, arXiv:2010.06192."""
+    NEAREST = "nearest"
+
+
+ROUNDED_BY_US = frozenset({Optimizer.ADAMW_TORCH, Optimizer.ADAMW_TORCH_FUSED})
+"""The optimizers that have an implementation of our own, which rounds stochastically."""
+
+
+def plan_full_precision(
+    model_settings: ModelSettings,
+    training: TrainingSettings,
+    *,
+    rail: Rail,
+    model: ModelFacts,
+    hardware: HardwareFacts,
+    origins: Origins,
+) -> PrecisionPlan | Problem:
+    """bfloat16 weights on a card that multiplies bfloat16, float32 weights elsewhere; never 4 bits."""
+    unfit = _check_trainable(model_settings, model, origins)
+    if unfit is not None:
+        return unfit
+    asked_float32 = model_settings.dtype is Dtype.FLOAT32
+    if rail is Rail.CPU:
+        compute = _on_the_cpu(model_settings, training, hardware, origins)
+        return check_formats(training, rail, compute) or PrecisionPlan(load_in_4bit=WHOLE_WEIGHTS, compute=compute)
+    # float32 weights under half-precision arithmetic are mixed precision: --dtype float32 leaves the arithmetic alone.
+    arithmetic = attrs.evolve(model_settings, dtype=Dtype.AUTO) if asked_float32 else model_settings
+    compute = plan_compute(arithmetic, training, rail, hardware, origins)
+    wrong = check_formats(training, rail, compute)
+    if wrong is not None:
+        return wrong
+    held = None
+    if asked_float32:
+        held = given(origins, "model.dtype", NumberFormat.FLOAT32)
+    elif compute.value is NumberFormat.FLOAT16:
+        held = Decision(NumberFormat.FLOAT32, "float16 arithmetic", "float16 weights cannot take up small updates.")
+    return PrecisionPlan(load_in_4bit=WHOLE_WEIGHTS, compute=compute, held=held)
+
+
+def plan_rounding(precision: PrecisionPlan, optimizer: Optimizer) -> Decision[Rounding] | None:
+    """How updates are rounded into bfloat16 weights; None when the weights are float32."""
+    if precision.storage is not NumberFormat.BFLOAT16:
+        return None
+    if optimizer in ROUNDED_BY_US:
+        return Decision(
+            Rounding.STOCHASTIC,
+            "bfloat16 weights",
+            "An update below 1/256 of its weight would be lost by rounding to the nearest.",
+        )
+    return Decision(
+        Rounding.NEAREST,
+        f"optimizer {optimizer.value}",
+        "Updates below 1/256 of their weight are lost; adamw_torch_fused keeps them, and so does --dtype float32.",
+    )
+
+
+def _on_the_cpu(
+    model: ModelSettings, training: TrainingSettings, hardware: HardwareFacts, origins: Origins
+) -> Decision[NumberFormat]:
+    if training.bf16 or training.fp16 or model.dtype is not Dtype.AUTO:
+        return plan_compute(model, training, Rail.CPU, hardware, origins)
+    return Decision(NumberFormat.FLOAT32, "full fine-tuning on the CPU", "Small updates are kept; memory allows it.")
+
+
+def _check_trainable(settings: ModelSettings, model: ModelFacts, origins: Origins) -> Problem | None:
+    if settings.load_in_4bit:
+        origin = origins.of("model.load_in_4bit")
+        where = origin.name if origin else "--load-in-4bit"
+        return Problem(
+            "CONFIG_INVALID_SETTING",
+            f"{where} cannot go with --mode full: weights in 4 bits cannot be updated.",
+            where=where,
+            hint="Leave it out, or train an adapter with --mode lora.",
+        )
+    if model.is_quantized:
+        return Problem(
+            "CONFIG_INVALID_SETTING",
+            f"--mode full cannot train {model.name}: its weights are stored quantized and cannot be updated.",
+            where="--mode",
+            hint="Name the unquantized model with --model, or train an adapter with --mode lora.",
+        )
+    return None

@@ -1,0 +1,127 @@
+"""What a training run takes of the memory that it trains in, and what there is to take."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import attrs
+
+from backprop.plan.decision import Decision
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.plan import MemoryPlan
+from backprop.plan.memory.predict import NotModelled, predict
+from backprop.plan.memory.shape import MemoryShape
+from backprop.plan.memory.training import MemoryMethod, MemoryOptimizer, TrainingShape
+from backprop.plan.settings.training import Optimizer
+from backprop.plan.training.adapter import AdapterPlan
+from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.rail import Rail
+
+HOPPER_WORKSPACE_BYTES = 2 * 32 * 2**20
+"""cuBLAS takes 32 MiB for each of two handles from compute capability 9.0 on, 8.125 MiB before."""
+PROCESS_BYTES = 700_000_000
+"""The interpreter with torch, transformers, PEFT and TRL loaded, before there is a model."""
+
+_OPTIMIZERS: Mapping[Optimizer, MemoryOptimizer] = {
+    Optimizer.ADAMW_TORCH: MemoryOptimizer.ADAMW_FOREACH,
+    Optimizer.ADAMW_TORCH_FUSED: MemoryOptimizer.ADAMW_FUSED,
+    Optimizer.ADAMW_8BIT: MemoryOptimizer.ADAMW_8BIT,
+    Optimizer.PAGED_ADAMW_8BIT: MemoryOptimizer.ADAMW_8BIT_PAGED,
+    Optimizer.ADAFACTOR: MemoryOptimizer.ADAMW_FUSED,
+    Optimizer.SGD: MemoryOptimizer.SGD,
+}
+
+
+@attrs.frozen
+class MemoryBudget:
+    """The memory that a run trains in."""
+
+    place: str
+    """The card's name, or ``this machine``."""
+    total_bytes: int
+    free_bytes: int
+    """What no other process holds at the moment."""
+
+
+def budget_of(rail: Rail, hardware: HardwareFacts) -> MemoryBudget | None:
+    """The primary card's memory, or the machine's on the CPU; None when nobody could say how much there is."""
+    gpu = hardware.gpu
+    if rail is Rail.CUDA:
+        return None if gpu is None else MemoryBudget(gpu.name, gpu.vram_total_bytes, gpu.vram_free_bytes)
+    total, available = hardware.ram_total_bytes, hardware.ram_available_bytes
+    return None if total is None or available is None else MemoryBudget("this machine", total, available)
+
+
+@attrs.frozen
+class Workload:
+    """All that peak memory depends on, but for the micro-batch and whether activations are recomputed."""
+
+    rail: Rail
+    model: MemoryShape
+    training: TrainingShape
+    is_packed: bool
+
+    def memory(self, *, micro_batch: int, accumulation: int, checkpointing: bool) -> MemoryPlan | None:
+        """The prediction; None for models whose memory is not modelled."""
+        training = attrs.evolve(
+            self.training,
+            batch=micro_batch,
+            accumulation=accumulation,
+            checkpoints=checkpointing,
+            pad_mask=self.is_packed or micro_batch > 1,
+        )
+        try:
+            return _predicted(self.model, training, self.rail)
+        except NotModelled:
+            return None
+
+
+@functools.lru_cache(maxsize=512)
+def _predicted(model: MemoryShape, training: TrainingShape, rail: Rail) -> MemoryPlan:
+    memory = predict(model, training)
+    if rail is Rail.CPU:
+        return attrs.evolve(memory, context_bytes=PROCESS_BYTES, reserve_share=0.0)
+    return memory
+
+
+def workload_of(
+    model: ModelFacts,
+    *,
+    rail: Rail,
+    hardware: HardwareFacts,
+    precision: PrecisionPlan,
+    adapter: AdapterPlan | None,
+    optimizer: Optimizer,
+    attention: Decision[AttentionKernel],
+    sequence: int,
+    is_packed: bool,
+) -> Workload:
+    """The workload of a run over sequences of at most ``sequence`` tokens; without an adapter all weights train."""
+    on_card = rail is Rail.CUDA
+    gpu = hardware.gpu
+    shape = TrainingShape(
+        method=_method(precision, adapter),
+        rank=adapter.rank.value if adapter else 1,
+        targets=adapter.targets.value if adapter else (),
+        sequence=sequence,
+        attention=attention.value,
+        optimizer=_OPTIMIZERS[optimizer],
+        autocast=on_card and precision.compute.value is not NumberFormat.FLOAT32,
+        fp32_weights=precision.storage is NumberFormat.FLOAT32,
+    )
+    if gpu is not None and gpu.compute_capability is not None and gpu.compute_capability >= (9, 0):
+        shape = attrs.evolve(shape, workspace_bytes=HOPPER_WORKSPACE_BYTES)
+    if not on_card:
+        shape = attrs.evolve(shape, workspace_bytes=0)
+    return Workload(rail, MemoryShape.of(model), shape, is_packed)
+
+
+def _method(precision: PrecisionPlan, adapter: AdapterPlan | None) -> MemoryMethod:
+    if adapter is None:
+        return MemoryMethod.FULL
+    if adapter.use_dora:
+        return MemoryMethod.QDORA if precision.load_in_4bit.value else MemoryMethod.DORA
+    return MemoryMethod.QLORA if precision.load_in_4bit.value else MemoryMethod.LORA
