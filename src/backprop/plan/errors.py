@@ -91,6 +91,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("RUNTIME_TRAINING_DIVERGED", "The loss is no longer a finite number.", "Lower --lr, or look for broken rows in the data.", retryable=False),
         _entry("RUNTIME_GENERATION_CUT", "A completion reached its length limit before it ended.", "Raise --max-new-tokens."),
         _entry("RUNTIME_GENERATION_FAILED", "Generation stopped by an error.", "Run again with -v for the full trace."),
+        _entry("RUNTIME_FULL_FT_MODEL_TOO_LARGE", "The model has more parameters than full fine-tuning takes on this card.", "Use --mode lora, or --full-ft-offload."),
         _entry("RUNTIME_MEMORY_INSUFFICIENT", "The run would need more memory than there is.", "Shorten --max-seq-length, lower --lora-r, or choose a smaller model."),
         _entry("RUNTIME_MEMORY_UNKNOWN", "Whether the run fits the memory cannot be said beforehand.", "Watch the first steps."),
         _entry("RUNTIME_GPU_OOM", "The GPU ran out of memory.", "Lower --batch-size or --max-seq-length.", exit_code=137, retryable=True),

@@ -61,20 +61,27 @@ def step_bytes(groups: Groups, optimizer: MemoryOptimizer) -> int:
     return 0
 
 
-def _adafactor_step_bytes(groups: Groups) -> int:
-    """The largest of: squared gradients, twice, and the previous tensor's update, in fp32; of bf16 also fp32 copies.
+def host_step_bytes(groups: Groups, optimizer: MemoryOptimizer) -> int:
+    """The same where weights are in host memory, as torch steps them there: one tensor after the other."""
+    if optimizer in (MemoryOptimizer.ADAMW_FOREACH, MemoryOptimizer.SGD_PLAIN):
+        kept = 1 if optimizer is MemoryOptimizer.ADAMW_FOREACH else 0  # the root of the second moment
+        return max(
+            (1 + kept) * group.numel * group.itemsize + kept * (before.numel * before.itemsize if before else 0)
+            for before, group in _neighbours(groups)
+        )
+    return step_bytes(groups, optimizer)
 
-    The tensors of a group alternate with those of the next, as layers do; embeddings and head stand alone.
-    """
-    largest = 0
-    for before, group in _neighbours(groups):
-        of_previous = rounded(4 * before.numel) if before is not None else 0
-        copies = 4 if group.itemsize == 2 else 2
-        largest = max(largest, copies * rounded(4 * group.numel) + of_previous)
-    return largest
+
+def _adafactor_step_bytes(groups: Groups) -> int:
+    """The most of: squared gradients, twice, and the previous tensor's update, in fp32; of bf16 also fp32 copies."""
+    return max(
+        (4 if group.itemsize == 2 else 2) * rounded(4 * group.numel) + (rounded(4 * before.numel) if before else 0)
+        for before, group in _neighbours(groups)
+    )
 
 
 def _neighbours(groups: Groups) -> Iterator[tuple[ParameterGroup | None, ParameterGroup]]:
+    """Each matrix with the one that is stepped before it: embeddings, the layers in turn, the head."""
     matrices = [group for group in groups if group.columns]
     layers = [group for group in matrices if group.count > 1]
     alone = [group for group in matrices if group.count == 1]

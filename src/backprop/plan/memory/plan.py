@@ -36,6 +36,8 @@ class MemoryPlan:
     """
     paged_bytes: int = 0
     """The part of the optimizer's state that moves to the host while the card is full."""
+    host_bytes: int = 0
+    """What stands in host memory for the card: weights, gradients and optimizer state that are offloaded."""
     context_bytes: int = CONTEXT_BYTES
     """Outside of the allocator: the CUDA context; on the CPU the process itself."""
     reserve_share: float = RESERVED_SHARE

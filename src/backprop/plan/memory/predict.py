@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
+from backprop.plan.memory.offload import host_bytes
 from backprop.plan.memory.optimizer_state import paged_bytes, step_bytes
 from backprop.plan.memory.parameter import ParameterGroup
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, static_bytes, trainable_parameters
+from backprop.plan.memory.static import linear_shapes, static_bytes, total_bytes, trainable_parameters
 from backprop.plan.memory.step import trace_step
 from backprop.plan.memory.structure import structure_of
 from backprop.plan.memory.term import TermName
-from backprop.plan.memory.training import TrainingShape
+from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.memory.walk import Walk
 
 
@@ -24,31 +25,29 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down.
 
     Costs about 0.2 ms where a training of the same structure was predicted before, 3 to 25 ms otherwise. Raises
-    ``NotModelled`` for mixtures of experts.
+    ``NotModelled`` for mixtures of experts, and for offload of anything but plain full fine-tuning.
     """
     walk, products, repeats = _sized(model, training)
     peak = walk.peak(products, repeats)
     terms = static_bytes(model, training)
     groups = trainable_parameters(model, linear_shapes(model), training)
     moment, alive = peak.moment, peak.terms
-    step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
+    step = _optimizer_step(groups, training)
     if sum(step.values()) > peak.num_bytes:
         moment, alive = "optimizer step", step
-    return MemoryPlan(terms=_sums(terms, alive), moment=moment, paged_bytes=paged_bytes(groups, training))
-
-
-def predict_bytes(model: MemoryShape, training: TrainingShape) -> int:
-    """The peak of ``predict`` alone, in about half the time: for searches over batches and lengths."""
-    walk, products, repeats = _sized(model, training)
-    terms = static_bytes(model, training)
-    groups = trainable_parameters(model, linear_shapes(model), training)
-    step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
-    return sum(terms.values()) + max(walk.peak_bytes(products, repeats), sum(step.values()))
+    return MemoryPlan(
+        terms=_sums(terms, alive),
+        moment=moment,
+        paged_bytes=0 if training.offload else paged_bytes(groups, training),
+        host_bytes=host_bytes(groups, training) if training.offload else 0,
+    )
 
 
 def _sized(model: MemoryShape, training: TrainingShape) -> tuple[Walk, list[float], int]:
     if model.experts is not None:
         raise NotModelled(f"{model.model_type} with {model.experts.count} experts: only dense models are predicted")
+    if training.offload and (training.method is not MemoryMethod.FULL or training.objective.has_reference):
+        raise NotModelled("offload is predicted for full fine-tuning without a reference model")
     structure = structure_of(model, training)
     walk = trace_step(structure)
     values = _values(model, training)
@@ -100,11 +99,11 @@ def _rounded_head(head_dim: int) -> int:
     return -(-head_dim // step) * step
 
 
-def _optimizer_step(
-    groups: tuple[ParameterGroup, ...], training: TrainingShape, trainable_bytes: int
-) -> dict[TermName, int]:
-    """All gradients, and the optimizer's temporaries."""
+def _optimizer_step(groups: tuple[ParameterGroup, ...], training: TrainingShape) -> dict[TermName, int]:
+    """All gradients, and the optimizer's temporaries; nothing where it steps on the host."""
+    if training.offload:
+        return {}
     terms = {TermName.STEP: step_bytes(groups, training.optimizer)}
-    if training.accumulation == 1 and not training.keep_gradients:
-        terms[TermName.GRADIENTS] = trainable_bytes
+    if not training.keeps_gradients:
+        terms[TermName.GRADIENTS] = total_bytes(groups)
     return terms

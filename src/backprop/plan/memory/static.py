@@ -106,30 +106,29 @@ def trainable_parameters(
 
 
 def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
-    """Bytes by term of what lives through the whole step."""
+    """Bytes by term of what lives on the card through the whole step."""
     linears = linear_shapes(model)
     trainable = trainable_parameters(model, linears, training)
-    terms = {
-        TermName.TRAINABLE_WEIGHTS: _total(trainable),
-        TermName.OPTIMIZER: state_bytes(trainable, training),
-        TermName.WORKSPACE: training.workspace_bytes,
-        TermName.INPUT: _input_bytes(model, training),
-    }
+    terms = {TermName.WORKSPACE: training.workspace_bytes, TermName.INPUT: _input_bytes(model, training)}
+    if training.offload:
+        return terms
+    terms[TermName.TRAINABLE_WEIGHTS] = total_bytes(trainable)
+    terms[TermName.OPTIMIZER] = state_bytes(trainable, training)
     if training.method is not MemoryMethod.FULL:
         terms |= _frozen(model, linears, training)
     elif training.objective.has_reference:
         terms[TermName.FROZEN_WEIGHTS] = terms[TermName.TRAINABLE_WEIGHTS]  # a second model; adapters are switched off
-    if training.accumulation > 1 or training.keep_gradients:
+    if training.keeps_gradients:
         terms[TermName.GRADIENTS] = terms[TermName.TRAINABLE_WEIGHTS]
     return terms
 
 
 def _frozen(model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape) -> dict[TermName, int]:
-    base = _total(base_parameters(model, linears, itemsize=training.weight_itemsize))
+    base = total_bytes(base_parameters(model, linears, itemsize=training.weight_itemsize))
     if not training.method.is_quantized:
         return {
             TermName.FROZEN_WEIGHTS: base
-            + _total(linear_parameters(model, linears, itemsize=training.weight_itemsize)),
+            + total_bytes(linear_parameters(model, linears, itemsize=training.weight_itemsize)),
         }
     numels = [linear.in_features * linear.out_features for linear in linears]
     packed = sum(rounded(-(-numel // 2)) for numel in numels)
@@ -170,5 +169,6 @@ def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
     return tokens * num_tensors + 2 * frequencies + scale
 
 
-def _total(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:
+def total_bytes(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:
+    """All tensors of the groups, as the allocator rounds them."""
     return sum(group.count * rounded(group.numel * group.itemsize) for group in groups)

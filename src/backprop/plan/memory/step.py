@@ -17,6 +17,7 @@ from backprop.plan.memory.autograd import Graph, Node, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
 from backprop.plan.memory.network import decoder_layer, norm, weight
+from backprop.plan.memory.offload import LayerShards, Shards
 from backprop.plan.memory.preference_loss import paired_loss, returned_logits
 from backprop.plan.memory.structure import StepStructure
 from backprop.plan.memory.tape import Tape
@@ -39,6 +40,8 @@ class _Watch:
     layers_order: int = 0
     """Order of the last layer's last node."""
     is_in_layers: bool = False
+    layers: list[tuple[int, int, DecoderLayer]] = attrs.Factory(list)
+    """The orders between which each layer's nodes lie, ``(before, last]``."""
 
     def __call__(self, node: Node) -> None:
         if node.order <= self.layers_order and not self.is_in_layers:
@@ -86,8 +89,11 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
     graph.casts = {} if structure.autocast else None
     graph.tape.mark("forward")
+    shards = Shards(graph, host_itemsize=structure.host_itemsize) if structure.is_offloaded else None
+    ends = (embedding, weight(structure, ("H",)), *(() if structure.is_tied else (head,)))
+    root = shards.unshard(ends) if shards is not None else []
     positions = graph.new(("S",), 8)
-    hidden, forward = _backbone(graph, structure, watch, embedding, layers)
+    hidden, forward = _backbone(graph, structure, watch, embedding, layers, shards=shards)
     if structure.objective.is_paired:
         hidden = returned_logits(graph, hidden, head, soft_caps=structure.soft_caps_logits)
     loss, outputs = _loss(graph, structure, hidden, head)
@@ -99,19 +105,33 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     graph.casts = None
     if structure.objective.has_reference:
         _refer(graph, structure)
-    graph.tape.mark("loss")
-    graph.tape.term = TermName.BACKWARD
-    graph.tape.in_backward = True
-    graph.backward(loss, on_node=watch)
-    if graph.tape.in_middle:
-        watch.end = len(graph.tape.events)
-        graph.tape.in_middle = False
+    _backward(graph, watch, loss, shards)
+    root.clear()
+    if shards is not None:
+        shards.reduce(0)
     del outputs, positions
     return forward
 
 
+def _backward(graph: Graph, watch: _Watch, loss: Tensor, shards: Shards | None) -> None:
+    tape = graph.tape
+    tape.mark("loss")
+    tape.term = TermName.BACKWARD
+    tape.in_backward = True
+    graph.backward(loss, on_node=watch if shards is None else LayerShards(shards, watch.layers, watch))
+    if tape.in_middle:
+        watch.end = len(tape.events)
+        tape.in_middle = False
+
+
 def _backbone(
-    graph: Graph, structure: StepStructure, watch: _Watch, embedding: Tensor, layers: list[DecoderLayer]
+    graph: Graph,
+    structure: StepStructure,
+    watch: _Watch,
+    embedding: Tensor,
+    layers: list[DecoderLayer],
+    *,
+    shards: Shards | None = None,
 ) -> tuple[Tensor, tuple[int, int]]:
     tape = graph.tape
     hidden = embedded = _embed(graph, structure, embedding)
@@ -124,8 +144,12 @@ def _backbone(
             start = len(tape.events)
             watch.first_order = graph.order
             tape.in_middle = True
+        before = graph.order
+        held = shards.unshard(layer) if shards is not None else []
         run = functools.partial(layer, graph)
         hidden = graph.checkpoint(run, hidden, *shared) if structure.checkpoints else run(hidden, *shared)
+        held.clear()
+        watch.layers.append((before, graph.order, layer))
         if is_middle:
             tape.in_middle = False
             assert hidden.buffer is not None

@@ -7,6 +7,7 @@ import attrs
 from backprop.plan.facts.families import Family, Window
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.objective import Objective
+from backprop.plan.memory.offload import COMPUTE_ITEMSIZE
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import is_target, linear_shapes
 from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
@@ -24,6 +25,9 @@ class StepStructure:
     is_dora: bool
     adapter_itemsize: int
     weight_itemsize: int
+    is_offloaded: bool
+    host_itemsize: int
+    """Of the weights in host memory, where they are offloaded."""
     checkpoints: bool
     kernel: AttentionKernel
     has_full_mask: bool
@@ -57,7 +61,9 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         is_quantized=training.method.is_quantized,
         is_dora=training.method.is_dora,
         adapter_itemsize=training.adapter_itemsize,
-        weight_itemsize=training.weight_itemsize,
+        weight_itemsize=COMPUTE_ITEMSIZE if training.offload else training.weight_itemsize,
+        is_offloaded=training.offload,
+        host_itemsize=training.weight_itemsize,
         checkpoints=training.checkpoints,
         kernel=kernel,
         has_full_mask=has_full_mask,
@@ -69,7 +75,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         autocast=training.autocast,
         double_quantization=training.double_quantization,
         keep_outputs=training.keep_outputs,
-        has_gradients=training.accumulation > 1 or training.keep_gradients,
+        has_gradients=training.keeps_gradients,
         is_grouped=model.num_kv_heads < model.num_heads,
         is_tied=model.is_tied,
         has_qkv_bias=model.has_qkv_bias,

@@ -90,6 +90,8 @@ class TrainingShape:
     optimizer: MemoryOptimizer = MemoryOptimizer.ADAMW_FUSED
     fp32_embedding_states: bool = False
     """8-bit AdamW keeps the state of embeddings in fp32, as Hugging Face's Trainer tells it to."""
+    offload: bool = False
+    """Full fine-tuning with weights, gradients and optimizer in host memory, where ``fp32_weights`` is about them."""
     autocast: bool = True
     """bf16 autocast around the forward pass."""
     fp32_weights: bool = False
@@ -110,6 +112,11 @@ class TrainingShape:
     def sequences(self) -> int:
         """Sequences of a forward pass."""
         return self.batch * self.objective.sequences_per_row
+
+    @property
+    def keeps_gradients(self) -> bool:
+        """Gradients are on the card from one micro-step to the next."""
+        return (self.accumulation > 1 or self.keep_gradients) and not self.offload
 
     @property
     def adapter_itemsize(self) -> int:
