@@ -192,7 +192,8 @@ def _update(plan: TrainPlan) -> Iterator[Line]:
     yield _line("warm-up", rate.warmup_steps, _count(rate.warmup_steps.value, "step"))
     yield _line("optimizer", plan.optimizer, plan.optimizer.value.value)
     if plan.weight_decay:
-        yield "weight decay", f"{plan.weight_decay:g}", "decoupled, on every trainable weight"
+        where = "every trainable weight" if plan.adapter else "every matrix; norms and biases have none"
+        yield "weight decay", f"{plan.weight_decay:g}", f"decoupled, on {where}"
     yield "gradient norm", f"at most {plan.max_grad_norm:g}", "longer gradients are scaled down"
     checkpointing = plan.gradient_checkpointing
     yield _line("recompute", checkpointing, "on" if checkpointing.value else "off")
