@@ -10,7 +10,7 @@ from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer, TrainingSettings, TrainMode
+from backprop.plan.settings.training import Optimizer, TrainingSettings
 from backprop.plan.training.batch import GIB
 from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail
@@ -44,8 +44,8 @@ def plan_offload(
     precision: PrecisionPlan,
     optimizer: Optimizer,
 ) -> OffloadPlan | Problem | None:
-    """None when it is not asked for, or cannot apply; DEP_FSDP_UNAVAILABLE where no NCCL exists."""
-    if not settings.full_ft_offload or settings.mode is not TrainMode.FULL:
+    """None when it is not asked for; DEP_FSDP_UNAVAILABLE where no NCCL exists."""
+    if not settings.full_ft_offload:
         return None
     if hardware.system == "Windows":
         return fsdp_unavailable("Windows has no NCCL.")
