@@ -95,7 +95,6 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("RUNTIME_MEMORY_INSUFFICIENT", "The run would need more memory than there is.", "Shorten --max-seq-length, lower --lora-r, or choose a smaller model."),
         _entry("RUNTIME_MEMORY_UNKNOWN", "Whether the run fits the memory cannot be said beforehand.", "Watch the first steps."),
         _entry("RUNTIME_GPU_OOM", "The GPU ran out of memory.", "Lower --batch-size or --max-seq-length.", exit_code=137, retryable=True),
-        _entry("RUNTIME_OUT_OF_MEMORY", "The machine's memory is too small.", "Train a smaller model, or use --mode lora."),
         _entry("RUNTIME_DISK_FULL", "The disk is full.", "Free some space.", retryable=True),
         _entry("RUNTIME_WRITE_FAILED", "A file cannot be written or read back.", "Check the disk and the path named.", retryable=True),
         _entry("RUNTIME_PERMISSION_DENIED", "The operating system denied access.", "Check the permissions of the path named.", exit_code=77),

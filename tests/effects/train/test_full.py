@@ -116,13 +116,17 @@ def test_a_resumed_run_ends_bit_identical(model_dir: Path, tmp_path: Path, group
     assert not list(tmp_path.rglob(".partial*"))
 
 
-@pytest.mark.parametrize("optimizer", [Optimizer.AUTO, Optimizer.SGD])
-def test_offloaded_weights_learn_as_others_do(model_dir: Path, tmp_path: Path, optimizer: Optimizer) -> None:
-    lora = {"use_gradient_checkpointing": True}
-    plain = full_plan(model_dir, training={"optim": optimizer, "max_grad_norm": 0.1}, lora=lora)
-    offloaded = full_plan(
-        model_dir, training={"optim": optimizer, "max_grad_norm": 0.1, "full_ft_offload": True}, lora=lora
-    )
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    [(Optimizer.AUTO, Dtype.AUTO), (Optimizer.SGD, Dtype.AUTO), (Optimizer.AUTO, Dtype.BFLOAT16)],
+)
+def test_offloaded_weights_learn_as_others_do(
+    model_dir: Path, tmp_path: Path, optimizer: Optimizer, dtype: Dtype
+) -> None:
+    asked = {"optim": optimizer, "max_grad_norm": 0.1}
+    groups: dict[str, Any] = {"lora": {"use_gradient_checkpointing": True}, "model": {"dtype": dtype}}
+    plain = full_plan(model_dir, training=asked, **groups)
+    offloaded = full_plan(model_dir, training={**asked, "full_ft_offload": True}, **groups)
     assert offloaded.offload is not None
     one, two = run(plain, ROWS, tmp_path / "plain"), run(offloaded, ROWS, tmp_path / "offloaded")
     assert one.losses == pytest.approx(two.losses, abs=1e-5)
@@ -145,9 +149,9 @@ def test_an_offloaded_run_measures_the_held_out_loss(model_dir: Path, tmp_path: 
 
 def test_without_nccl_offload_to_a_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "is_nccl_available", lambda: False)
-    check_available(OffloadPlan(CollectiveBackend.GLOO, host_bytes=0))
+    check_available(OffloadPlan(CollectiveBackend.GLOO))
     with pytest.raises(BackpropError) as caught:
-        check_available(OffloadPlan(CollectiveBackend.NCCL, host_bytes=0))
+        check_available(OffloadPlan(CollectiveBackend.NCCL))
     assert caught.value.problems[0].code == "DEP_FSDP_UNAVAILABLE"
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from backprop.effects.train import rounded_adamw
 from backprop.effects.train.rounded_adamw import RoundedAdamW, rounded
+from backprop.plan.training.learning_rate import FULL_FINE_TUNING_RATE
+from tests.effects.probe.smollm2 import MODEL
 
 
 def stepped(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, steps: int) -> torch.Tensor:
@@ -60,6 +63,16 @@ def test_bfloat16_weights_follow_float32_ones_through_updates_that_rounding_to_t
     assert exact.mean().item() == pytest.approx(0.98, abs=1e-4)
     assert ours.float().mean().item() == pytest.approx(0.98, abs=5e-4)
     assert nearest.float().mean().item() == 1.0
+
+
+@pytest.mark.slow
+def test_most_weights_of_a_real_model_would_not_move_if_rounded_to_the_nearest() -> None:
+    stay = total = 0
+    for weight in load_file(MODEL / "model.safetensors").values():
+        held = weight.to(torch.bfloat16)
+        stay += int(((held.float() - FULL_FINE_TUNING_RATE).to(torch.bfloat16) == held).sum())
+        total += held.numel()
+    assert stay / total == pytest.approx(0.96, abs=0.005)
 
 
 def test_the_second_moment_decays_in_bfloat16() -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 import transformers
 
+from backprop.effects.train.translation import translated
 from backprop.plan.errors import BackpropError
 from backprop.plan.training.offload import CollectiveBackend, OffloadPlan, fsdp_unavailable
 from backprop.plan.training.plan import TrainPlan
@@ -33,7 +34,8 @@ def process_group(plan: OffloadPlan | None) -> Iterator[None]:
         return
     check_available(plan)
     store = dist.HashStore()  # type: ignore[attr-defined]
-    dist.init_process_group(BACKENDS[plan.backend], store=store, rank=0, world_size=1)
+    with translated("DEP_FSDP_UNAVAILABLE", "--full-ft-offload cannot run here"):
+        dist.init_process_group(BACKENDS[plan.backend], store=store, rank=0, world_size=1)
     try:
         yield
     finally:
@@ -46,6 +48,8 @@ def check_available(plan: OffloadPlan) -> None:
         raise BackpropError(fsdp_unavailable("this torch was built without torch.distributed."))
     if plan.backend is CollectiveBackend.NCCL and not dist.is_nccl_available():
         raise BackpropError(fsdp_unavailable("this torch was built without NCCL."))
+    if dist.is_initialized():
+        raise BackpropError(fsdp_unavailable("this process is part of a group of processes already."))
 
 
 def shard(model: transformers.PreTrainedModel, plan: TrainPlan) -> None:

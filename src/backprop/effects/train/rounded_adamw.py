@@ -16,7 +16,7 @@ LOW_BITS = 16
 class RoundedAdamW(torch.optim.Optimizer):
     """AdamW, arXiv:1711.05101, computed in float32 whatever the weights and states are held in.
 
-    A state has its weight's format. Rounding to the nearest bfloat16 would lose a weight's update below 1/256 of it,
+    A state has its weight's format. Rounding to the nearest bfloat16 would lose a weight's update below 1/512 of it,
     and would never let the second moment, which loses a thousandth a step, decay. Stochastic rounding is right in the
     mean, arXiv:2010.06192. float32 weights are updated as by ``torch.optim.AdamW``. The random bits come from torch's
     generator of the weights' device, which a checkpoint keeps. Sharded weights are updated where their shard lies.

@@ -21,7 +21,7 @@ from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, 
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
 from backprop.plan.training.fit import FitPlan
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
-from backprop.plan.training.full import FullPlan, plan_full
+from backprop.plan.training.full import plan_full
 from backprop.plan.training.full_precision import Rounding
 from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
@@ -118,19 +118,17 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     rate = plan_learning_rate(settings.training, steps=steps, origins=origins)
     evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
     checkpoints = plan_checkpoints(settings.training, steps=steps, origins=origins)
-    whole = FullPlan()
-    if full and isinstance(footprint, Footprint):
-        whole = plan_full(
-            settings.training,
-            model=model,
-            rail=rail.value,
-            hardware=hardware,
-            precision=footprint.precision,
-            optimizer=footprint.optimizer.value,
-            checkpoints=checkpoints,
-            steps=steps,
-            evaluates=evaluation is not None,
-        )
+    whole = plan_full(
+        settings.training,
+        model=model,
+        rail=rail.value,
+        hardware=hardware,
+        precision=footprint.precision if isinstance(footprint, Footprint) else None,
+        optimizer=footprint.optimizer.value if isinstance(footprint, Footprint) else None,
+        checkpoints=checkpoints,
+        steps=steps,
+        evaluates=evaluation is not None,
+    )
     problems = (
         *tokenizer_problems,
         *missing,
