@@ -99,4 +99,5 @@ def _projection(s: StepStructure, name: str, inputs: str, outputs: str, *, bias:
         lora_a=Tensor(("R", inputs), s.adapter_itemsize, None, needs_grad=True),
         lora_b=Tensor((outputs, "R"), s.adapter_itemsize, None, needs_grad=True),
         magnitude=Tensor((outputs,), 4, None, needs_grad=True) if s.is_dora else None,
+        dropout=s.dropout,
     )

@@ -170,6 +170,18 @@ def activation(graph: Graph, x: Tensor) -> Tensor:
     return graph.result(dims, itemsize, node)
 
 
+def dropout(graph: Graph, x: Tensor) -> Tensor:
+    """``native_dropout``: a new tensor and a mask of one byte an element, which is saved; backward makes one tensor.
+
+    The CPU's composite kernel keeps the mask in the dtype of x.
+    """
+    dims, itemsize = x.dims, x.itemsize
+    node = graph.record([x], lambda g, _saved, _grads: [g.new(dims, itemsize)])
+    result = graph.result(dims, itemsize, node)
+    graph.save(node, graph.new(dims, 1))
+    return result
+
+
 def softmax(graph: Graph, x: Tensor) -> Tensor:
     """``softmax(x, dtype=float32)``: a cast, then the result, which is saved."""
     wide = cast(graph, x, 4)

@@ -22,6 +22,7 @@ class StepStructure:
     is_quantized: bool
     is_dora: bool
     adapter_itemsize: int
+    dropout: bool
     weight_itemsize: int
     checkpoints: bool
     kernel: AttentionKernel
@@ -54,6 +55,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         is_quantized=training.method.is_quantized,
         is_dora=training.method.is_dora,
         adapter_itemsize=training.adapter_itemsize,
+        dropout=training.dropout and training.method is not MemoryMethod.FULL,
         weight_itemsize=training.weight_itemsize,
         checkpoints=training.checkpoints,
         kernel=kernel,

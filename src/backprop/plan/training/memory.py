@@ -106,6 +106,7 @@ def workload_of(
         method=_method(precision, adapter),
         rank=adapter.rank.value if adapter else 1,
         targets=adapter.targets.value if adapter else (),
+        dropout=adapter is not None and adapter.dropout > 0,
         sequence=sequence,
         attention=attention.value,
         optimizer=_OPTIMIZERS[optimizer],
