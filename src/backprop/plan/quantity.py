@@ -17,3 +17,12 @@ def quantity(number: float) -> str:
             scaled = number / (1e3 if unit == "k" else size)
             return f"{scaled:.1f} {unit}" if scaled < 1000 else f"{scaled:,.0f} {unit}"
     return f"{number:,.0f}"
+
+
+def about(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.4 h``, ``2.1 days``: as exact as an estimate is."""
+    for unit, size in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            number = seconds / size
+            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -33,8 +33,8 @@ class Three(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.q_proj(x)
         out = out + self.k_proj(x)
-        out = out + self.v_proj(x)
-        return out
+        added: torch.Tensor = out + self.v_proj(x)
+        return added
 
 
 def peft_peak(monkeypatch: pytest.MonkeyPatch, *, dropout: float, dora: bool, fp32: bool, autocast: bool) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
-from backprop.plan.quantity import gib, quantity
+from backprop.plan.quantity import about, gib, quantity
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
@@ -159,6 +159,7 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
         yield "", f"{quantity(length.tokens)} tokens", f"{quantity(length.supervised_tokens or 0)} learned, in {passes}"
     else:
         yield "", passes, "the rows are not tokenized yet"
+    yield from _duration(plan)
     yield "order", "shuffled" if plan.shuffle else "as given", f"seed {plan.seed}"
     yield from _evaluation(plan)
     every = plan.checkpoints.every
@@ -169,6 +170,17 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
         "the newest, and the best by held-out loss" if plan.evaluation else "the newest",
     )
     yield "output", plan.output_dir, f"a directory of its own below {plan.output_dir}/runs"
+
+
+def _duration(plan: TrainPlan) -> Iterator[Line]:
+    throughput = plan.throughput
+    work = f"{throughput.flops_per_token / 1e9:.3g} GFLOP a token"
+    seconds = throughput.seconds(plan.length.steps.value)
+    if seconds is None:
+        yield "takes", "unknown until measured", f"{work}; {throughput.basis}"
+        return
+    shortest, longest = (about(number) for number in seconds)
+    yield "takes", f"{shortest} to {longest}", f"{work}; {throughput.basis}; the first steps measure it"
 
 
 def _evaluation(plan: TrainPlan) -> Iterator[Line]:

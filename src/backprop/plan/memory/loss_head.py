@@ -12,7 +12,8 @@ from backprop.plan.memory import operators as op
 from backprop.plan.memory.autograd import Graph, Tensor
 from backprop.plan.memory.term import TermName
 
-_TILE = ("M4096", "V32768")
+_TILE = ("M4096", "32768")
+"""The tile is as wide for a smaller vocabulary."""
 
 
 def fused_loss(graph: Graph, hidden: Tensor, head: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ def _cross_entropy(graph: Graph, logits: Tensor) -> Tensor:
     padded = graph.new(("T",), 8)
     labels = graph.new(("T",), 8)
     del padded
-    log_probs = _log_softmax(graph, logits)
+    log_probs = log_softmax(graph, logits)
 
     def formula(g: Graph, _saved: list[Tensor], _grads: list[Tensor | None]) -> Sequence[Tensor | None]:
         return [g.new(("T", "V"), 4, term=TermName.LOGITS)]
@@ -128,10 +129,10 @@ def _cross_entropy(graph: Graph, logits: Tensor) -> Tensor:
     return loss
 
 
-def _log_softmax(graph: Graph, x: Tensor) -> Tensor:
+def log_softmax(graph: Graph, x: Tensor) -> Tensor:
     """Saves its result; backward makes one tensor."""
-    dims = x.dims
-    node = graph.record([x], lambda g, _saved, _grads: [g.new(dims, 4, term=TermName.LOGITS)])
-    result = graph.result(dims, 4, node)
+    dims, itemsize = x.dims, x.itemsize
+    node = graph.record([x], lambda g, _saved, _grads: [g.new(dims, itemsize, term=TermName.LOGITS)])
+    result = graph.result(dims, itemsize, node)
     graph.save(node, result)
     return result

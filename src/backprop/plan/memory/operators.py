@@ -80,10 +80,10 @@ def negate(graph: Graph, a: Tensor, dims: Dims) -> Tensor:
     return graph.result(dims, itemsize, node)
 
 
-def part(graph: Graph, a: Tensor, dims: Dims) -> Tensor:
-    """A slice: a view forward; backward fills a zero tensor of the whole."""
+def part(graph: Graph, a: Tensor, dims: Dims, *, term: TermName | None = None) -> Tensor:
+    """A slice: a view forward; backward fills a zero tensor of the whole, booked under ``term``."""
     whole, itemsize = a.dims, a.itemsize
-    node = graph.record([a], lambda g, _saved, _grads: [g.new(whole, itemsize)])
+    node = graph.record([a], lambda g, _saved, _grads: [g.new(whole, itemsize, term=term)])
     return Tensor(dims, itemsize, a.buffer, needs_grad=node is not None, node=node)
 
 

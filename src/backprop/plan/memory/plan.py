@@ -30,7 +30,12 @@ class MemoryPlan:
 
     terms: tuple[Term, ...]
     moment: str
-    """When the peak comes: ``forward``, ``loss``, ``layer backward``, ``end of backward``, ``optimizer step``."""
+    """When the peak comes.
+
+    ``forward``, ``reference forward``, ``loss``, ``layer backward``, ``end of backward`` or ``optimizer step``.
+    """
+    paged_bytes: int = 0
+    """The part of the optimizer's state that moves to the host while the card is full."""
     context_bytes: int = CONTEXT_BYTES
     """Outside of the allocator: the CUDA context; on the CPU the process itself."""
     reserve_share: float = RESERVED_SHARE
@@ -39,7 +44,7 @@ class MemoryPlan:
 
     @property
     def peak_bytes(self) -> int:
-        """``torch.cuda.max_memory_allocated``."""
+        """``torch.cuda.max_memory_allocated``, and the paged state, which is outside of torch's allocator."""
         return sum(term.bytes for term in self.terms)
 
     @property

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
+from backprop.plan.memory.optimizer_state import paged_bytes, step_bytes
+from backprop.plan.memory.parameter import ParameterGroup
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import static_bytes
+from backprop.plan.memory.static import linear_shapes, static_bytes, trainable_parameters
 from backprop.plan.memory.step import trace_step
 from backprop.plan.memory.structure import structure_of
 from backprop.plan.memory.term import TermName
-from backprop.plan.memory.training import MemoryOptimizer, TrainingShape
+from backprop.plan.memory.training import TrainingShape
 from backprop.plan.memory.walk import Walk
 
 
@@ -27,17 +29,20 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     walk, products, repeats = _sized(model, training)
     peak = walk.peak(products, repeats)
     terms = static_bytes(model, training)
-    step = _optimizer_step(training, terms[TermName.TRAINABLE_WEIGHTS])
+    groups = trainable_parameters(model, linear_shapes(model), training)
+    moment, alive = peak.moment, peak.terms
+    step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
     if sum(step.values()) > peak.num_bytes:
-        return _plan("optimizer step", terms, step)
-    return _plan(peak.moment, terms, peak.terms)
+        moment, alive = "optimizer step", step
+    return MemoryPlan(terms=_sums(terms, alive), moment=moment, paged_bytes=paged_bytes(groups, training))
 
 
 def predict_bytes(model: MemoryShape, training: TrainingShape) -> int:
     """The peak of ``predict`` alone, in about half the time: for searches over batches and lengths."""
     walk, products, repeats = _sized(model, training)
     terms = static_bytes(model, training)
-    step = _optimizer_step(training, terms[TermName.TRAINABLE_WEIGHTS])
+    groups = trainable_parameters(model, linear_shapes(model), training)
+    step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
     return sum(terms.values()) + max(walk.peak_bytes(products, repeats), sum(step.values()))
 
 
@@ -51,16 +56,16 @@ def _sized(model: MemoryShape, training: TrainingShape) -> tuple[Walk, list[floa
     return walk, products, max(model.num_layers - structure.num_layers, 0)
 
 
-def _plan(moment: str, *parts: dict[TermName, int]) -> MemoryPlan:
+def _sums(*parts: dict[TermName, int]) -> tuple[Term, ...]:
     sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
-    return MemoryPlan(terms=tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes), moment=moment)
+    return tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes)
 
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
-    sequence, tokens = training.sequence, training.batch * training.sequence
-    targets = training.batch * (sequence - 1)
+    sequence, tokens = training.sequence, training.sequences * training.sequence
+    targets = training.sequences * (sequence - 1)
     return {
-        "B": training.batch,
+        "B": training.sequences,
         "S": sequence,
         "S128": -(-sequence // 128) * 128,
         "T": tokens,
@@ -78,7 +83,10 @@ def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
         "2F": 2 * model.intermediate,
         "V": model.vocab,
         "V32768": min(model.vocab, 32768),
+        "32768": 32768,
         "R": training.rank,
+        "L": model.num_layers,
+        "P": sum(one.in_features * one.out_features for one in linear_shapes(model)),
         "rotary": model.rotary_fraction,
         "1-rotary": 1 - model.rotary_fraction,
         "1/2": 0.5,
@@ -92,11 +100,11 @@ def _rounded_head(head_dim: int) -> int:
     return -(-head_dim // step) * step
 
 
-def _optimizer_step(training: TrainingShape, trainable_bytes: int) -> dict[TermName, int]:
-    """All gradients, and for ``foreach`` AdamW one more copy of the trainables."""
-    terms = {}
+def _optimizer_step(
+    groups: tuple[ParameterGroup, ...], training: TrainingShape, trainable_bytes: int
+) -> dict[TermName, int]:
+    """All gradients, and the optimizer's temporaries."""
+    terms = {TermName.STEP: step_bytes(groups, training.optimizer)}
     if training.accumulation == 1 and not training.keep_gradients:
         terms[TermName.GRADIENTS] = trainable_bytes
-    if training.optimizer is MemoryOptimizer.ADAMW_FOREACH:
-        terms[TermName.STEP] = trainable_bytes
     return terms

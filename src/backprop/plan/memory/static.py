@@ -7,17 +7,12 @@ from collections.abc import Iterator
 import attrs
 
 from backprop.plan.facts.families import EmbeddingScale, NormPlace, QueryNorm, linear_layers_of
+from backprop.plan.memory.objective import Objective
+from backprop.plan.memory.optimizer_state import state_bytes
+from backprop.plan.memory.parameter import ParameterGroup, rounded
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
-from backprop.plan.memory.training import ALL_LINEAR, MemoryMethod, MemoryOptimizer, TrainingShape
-
-BLOCK = 512
-"""The CUDA caching allocator rounds each allocation up to this many bytes."""
-
-
-def rounded(num_bytes: int) -> int:
-    """``num_bytes`` as the caching allocator hands them out."""
-    return -(-num_bytes // BLOCK) * BLOCK
+from backprop.plan.memory.training import ALL_LINEAR, MemoryMethod, TrainingShape
 
 
 @attrs.frozen
@@ -28,15 +23,6 @@ class LinearShape:
     in_features: int
     out_features: int
     has_bias: bool
-
-
-@attrs.frozen
-class ParameterGroup:
-    """``count`` equal tensors of ``numel`` elements."""
-
-    numel: int
-    itemsize: int
-    count: int
 
 
 def linear_shapes(model: MemoryShape) -> tuple[LinearShape, ...]:
@@ -67,7 +53,9 @@ def is_target(training: TrainingShape, name: str) -> bool:
 def base_parameters(model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int) -> Iterator[ParameterGroup]:
     """Embeddings, head, norms and biases; all that is never quantized."""
     layers = model.num_layers
-    yield ParameterGroup(model.vocab * model.hidden, itemsize, 1 if model.is_tied else 2)
+    yield ParameterGroup(model.vocab * model.hidden, itemsize, 1, columns=model.hidden, is_embedding=True)
+    if not model.is_tied:
+        yield ParameterGroup(model.vocab * model.hidden, itemsize, 1, columns=model.hidden)
     around = 4 if model.family.norm_place is NormPlace.BOTH else 2
     yield ParameterGroup(model.hidden, itemsize, layers * around + 1)
     if model.family.query_norm is QueryNorm.HEAD:
@@ -85,7 +73,8 @@ def linear_parameters(
 ) -> Iterator[ParameterGroup]:
     """The matrices of the linear layers."""
     for linear in linears:
-        yield ParameterGroup(linear.in_features * linear.out_features, itemsize, model.num_layers)
+        numel = linear.in_features * linear.out_features
+        yield ParameterGroup(numel, itemsize, model.num_layers, columns=linear.in_features)
 
 
 def adapter_parameters(
@@ -96,8 +85,9 @@ def adapter_parameters(
         if not is_target(training, linear.name):
             continue
         itemsize = training.adapter_itemsize
-        yield ParameterGroup(training.rank * linear.in_features, itemsize, model.num_layers)
-        yield ParameterGroup(training.rank * linear.out_features, itemsize, model.num_layers)
+        rank, layers = training.rank, model.num_layers
+        yield ParameterGroup(rank * linear.in_features, itemsize, layers, columns=linear.in_features)
+        yield ParameterGroup(rank * linear.out_features, itemsize, layers, columns=rank)
         if training.method.is_dora:
             yield ParameterGroup(linear.out_features, 4, model.num_layers)
 
@@ -121,12 +111,14 @@ def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, 
     trainable = trainable_parameters(model, linears, training)
     terms = {
         TermName.TRAINABLE_WEIGHTS: _total(trainable),
-        TermName.OPTIMIZER: optimizer_bytes(trainable, training.optimizer),
+        TermName.OPTIMIZER: state_bytes(trainable, training),
         TermName.WORKSPACE: training.workspace_bytes,
         TermName.INPUT: _input_bytes(model, training),
     }
     if training.method is not MemoryMethod.FULL:
         terms |= _frozen(model, linears, training)
+    elif training.objective.has_reference:
+        terms[TermName.FROZEN_WEIGHTS] = terms[TermName.TRAINABLE_WEIGHTS]  # a second model; adapters are switched off
     if training.accumulation > 1 or training.keep_gradients:
         terms[TermName.GRADIENTS] = terms[TermName.TRAINABLE_WEIGHTS]
     return terms
@@ -161,38 +153,21 @@ def quantization_state_bytes(numel: int, *, nested: bool) -> int:
     return rounded(blocks) + rounded(4 * -(-blocks // 256)) + rounded(256 * 4) + rounded(4) + code
 
 
-def optimizer_bytes(parameters: tuple[ParameterGroup, ...], optimizer: MemoryOptimizer) -> int:
-    """State of the optimizer, paged state included."""
-    return sum(group.count * _state_bytes(group, optimizer) for group in parameters) + (
-        2 * rounded(256 * 4) if optimizer in _EIGHT_BIT else 0
-    )
+_NUM_INPUTS = {Objective.ORPO: 14, Objective.SIMPO: 14, Objective.KTO: 7}
+"""Tensors of (batch, sequence) token ids, labels and masks.
 
-
-_EIGHT_BIT = (MemoryOptimizer.ADAMW_8BIT, MemoryOptimizer.ADAMW_8BIT_PAGED)
-
-
-def _state_bytes(group: ParameterGroup, optimizer: MemoryOptimizer) -> int:
-    whole = rounded(group.numel * group.itemsize)
-    if optimizer is MemoryOptimizer.SGD:
-        return whole
-    if optimizer in _EIGHT_BIT:
-        return _eight_bit_state_bytes(group.numel)
-    return 2 * whole + (rounded(4) if optimizer is MemoryOptimizer.ADAMW_FUSED else 0)
-
-
-def _eight_bit_state_bytes(numel: int) -> int:
-    """Two moments of one byte with an fp32 absmax for 256; fp32 below 4096 elements (bitsandbytes' min_8bit_size)."""
-    if numel < 4096:
-        return 2 * rounded(4 * numel)
-    return 2 * (rounded(numel) + rounded(4 * -(-numel // 256)))
+Pairs: three for chosen and rejected each, two for the prompt, and six in the concatenation of both. KTO: three for the
+sequences and for those of the divergence each, and the labels. SFT: token ids, labels, and a mask where one is needed.
+"""
 
 
 def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
-    """Token ids, labels and padding mask, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
+    """The batch, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
     tokens = rounded(8 * training.batch * training.sequence)
+    num_tensors = _NUM_INPUTS.get(training.objective, 3 if training.pad_mask else 2)
     frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
     scale = rounded(4) if model.family.embedding_scale is EmbeddingScale.MODULE else 0
-    return tokens * (3 if training.pad_mask else 2) + 2 * frequencies + scale
+    return tokens * num_tensors + 2 * frequencies + scale
 
 
 def _total(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:

@@ -17,6 +17,7 @@ from backprop.plan.memory.autograd import Graph, Node, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
 from backprop.plan.memory.network import decoder_layer, norm, weight
+from backprop.plan.memory.preference_loss import paired_loss, returned_logits
 from backprop.plan.memory.structure import StepStructure
 from backprop.plan.memory.tape import Tape
 from backprop.plan.memory.term import TermName
@@ -87,6 +88,8 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     graph.tape.mark("forward")
     positions = graph.new(("S",), 8)
     hidden, forward = _backbone(graph, structure, watch, embedding, layers)
+    if structure.objective.is_paired:
+        hidden = returned_logits(graph, hidden, head, soft_caps=structure.soft_caps_logits)
     loss, outputs = _loss(graph, structure, hidden, head)
     if not structure.keep_outputs:
         outputs = None
@@ -94,6 +97,8 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     if graph.casts is not None:
         graph.casts.clear()
     graph.casts = None
+    if structure.objective.has_reference:
+        _refer(graph, structure)
     graph.tape.mark("loss")
     graph.tape.term = TermName.BACKWARD
     graph.tape.in_backward = True
@@ -164,8 +169,29 @@ def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tens
     return [*shared, *masks]
 
 
+def _refer(graph: Graph, structure: StepStructure) -> None:
+    """KTO's forward passes without gradients, adapters off or through a model of their own, beside the policy's graph.
+
+    TRL makes two of them, one for the estimate of the divergence; the policy's own pass for that estimate comes before
+    its graph is there and so never needs more.
+    """
+    frozen = attrs.evolve(structure, targets=frozenset(), is_full=False, checkpoints=False)
+    frozen = attrs.evolve(frozen, num_layers=min(structure.num_layers, 2))
+    graph.tape.mark("reference forward")
+    graph.casts = {} if frozen.autocast else None
+    keeps_casts = structure.is_full and structure.autocast and structure.weight_itemsize == 4
+    casts = graph.new(("L", "P"), 2) if keeps_casts else None  # autocast does not ask whether gradients are recorded
+    layers = [decoder_layer(frozen) for _ in range(frozen.num_layers)]
+    hidden, _ = _backbone(graph, frozen, _Watch(graph.tape), weight(frozen, ("V", "H")), layers)
+    fused_loss(graph, hidden, weight(frozen, ("V", "H")))
+    graph.casts = None
+    del casts
+
+
 def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) -> tuple[Tensor, Tensor | None]:
-    if structure.loss is LossHead.FUSED:
+    if structure.objective.is_paired:
+        return paired_loss(graph, hidden, structure.objective, is_one_pair=structure.is_one_row), None
+    if structure.loss is LossHead.FUSED or structure.objective.has_reference:
         return fused_loss(graph, hidden, head), None
     return full_logits_loss(
         graph, hidden, head, soft_caps=structure.soft_caps_logits, divides=structure.family.scales_residuals

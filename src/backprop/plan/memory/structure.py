@@ -6,6 +6,7 @@ import attrs
 
 from backprop.plan.facts.families import Family, Window
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import is_target, linear_shapes
 from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
@@ -29,6 +30,8 @@ class StepStructure:
     has_full_mask: bool
     has_sliding_mask: bool
     is_batched: bool
+    objective: Objective
+    is_one_row: bool
     loss: LossHead
     autocast: bool
     double_quantization: bool
@@ -61,7 +64,9 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         kernel=kernel,
         has_full_mask=has_full_mask,
         has_sliding_mask=has_sliding_mask,
-        is_batched=training.batch > 1 and kernel is AttentionKernel.EAGER,
+        is_batched=training.sequences > 1 and kernel is AttentionKernel.EAGER,
+        objective=training.objective,
+        is_one_row=training.objective is not Objective.SFT and training.batch == 1,
         loss=training.loss,
         autocast=training.autocast,
         double_quantization=training.double_quantization,

@@ -7,6 +7,7 @@ import enum
 import attrs
 
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.objective import Objective
 
 
 class MemoryMethod(enum.Enum):
@@ -54,8 +55,12 @@ class MemoryOptimizer(enum.Enum):
     ADAMW_FOREACH = "adamw_foreach"
     ADAMW_8BIT = "bnb8"
     ADAMW_8BIT_PAGED = "paged8"
+    ADAFACTOR = "adafactor"
+    """transformers' own, without a first moment."""
     SGD = "sgd"
-    """With momentum."""
+    """With momentum, without weight decay."""
+    SGD_PLAIN = "sgd_plain"
+    """Without momentum, which is what Hugging Face's Trainer makes of "sgd", with weight decay."""
 
 
 ALL_LINEAR = "all-linear"
@@ -66,6 +71,7 @@ class TrainingShape:
     """One training process on one card."""
 
     method: MemoryMethod = MemoryMethod.LORA
+    objective: Objective = Objective.SFT
     rank: int = 16
     targets: tuple[str, ...] = (ALL_LINEAR,)
     """Names of the adapted linear layers."""
@@ -75,14 +81,17 @@ class TrainingShape:
     sequence: int = 2048
     """Tokens of each sequence, padding included."""
     batch: int = 1
-    """Sequences of a micro-step."""
+    """Rows of a micro-step: sequences, or pairs of them."""
     accumulation: int = 1
     """Micro-steps of an optimizer step."""
     checkpoints: bool = True
     """Layers' activations are recomputed (non-reentrant gradient checkpointing)."""
     attention: AttentionKernel = AttentionKernel.FLASH
     loss: LossHead = LossHead.FUSED
+    """For SFT only; other objectives have heads of their own."""
     optimizer: MemoryOptimizer = MemoryOptimizer.ADAMW_FUSED
+    fp32_embedding_states: bool = False
+    """8-bit AdamW keeps the state of embeddings in fp32, as Hugging Face's Trainer tells it to."""
     autocast: bool = True
     """bf16 autocast around the forward pass."""
     fp32_weights: bool = False
@@ -98,6 +107,11 @@ class TrainingShape:
     """Gradients are zeroed in place instead of freed."""
     workspace_bytes: int = 17_039_360
     """cuBLAS: two handles of 8.125 MiB; 32 MiB each on Hopper."""
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of a forward pass."""
+        return self.batch * self.objective.sequences_per_row
 
     @property
     def adapter_itemsize(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from backprop.plan.memory.static import BLOCK
+from backprop.plan.memory.parameter import BLOCK
 from backprop.plan.memory.tape import Symbol
 from backprop.plan.memory.term import TermName
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 
 import attrs
 
@@ -11,10 +10,11 @@ from backprop.plan.decision import Decision
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.optimizer_state import memory_optimizer
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.memory.predict import NotModelled, predict
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.training import MemoryMethod, MemoryOptimizer, TrainingShape
+from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.precision import NumberFormat, PrecisionPlan
@@ -24,15 +24,6 @@ HOPPER_WORKSPACE_BYTES = 2 * 32 * 2**20
 """cuBLAS takes 32 MiB for each of two handles from compute capability 9.0 on, 8.125 MiB before."""
 PROCESS_BYTES = 700_000_000
 """The interpreter with torch, transformers, PEFT and TRL loaded, before there is a model."""
-
-_OPTIMIZERS: Mapping[Optimizer, MemoryOptimizer] = {
-    Optimizer.ADAMW_TORCH: MemoryOptimizer.ADAMW_FOREACH,
-    Optimizer.ADAMW_TORCH_FUSED: MemoryOptimizer.ADAMW_FUSED,
-    Optimizer.ADAMW_8BIT: MemoryOptimizer.ADAMW_8BIT,
-    Optimizer.PAGED_ADAMW_8BIT: MemoryOptimizer.ADAMW_8BIT_PAGED,
-    Optimizer.ADAFACTOR: MemoryOptimizer.ADAMW_FUSED,
-    Optimizer.SGD: MemoryOptimizer.SGD,
-}
 
 
 @attrs.frozen
@@ -109,7 +100,8 @@ def workload_of(
         dropout=adapter is not None and adapter.dropout > 0,
         sequence=sequence,
         attention=attention.value,
-        optimizer=_OPTIMIZERS[optimizer],
+        optimizer=memory_optimizer(optimizer),
+        fp32_embedding_states=adapter is None,
         autocast=on_card and precision.compute.value is not NumberFormat.FLOAT32,
         fp32_weights=precision.storage is NumberFormat.FLOAT32,
     )

@@ -33,6 +33,7 @@ from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
 from backprop.plan.training.room import check_room
 from backprop.plan.training.targets import check_targets
+from backprop.plan.training.throughput import ThroughputPlan, plan_throughput
 
 
 @attrs.frozen
@@ -61,6 +62,7 @@ class TrainPlan:
     """Peak memory; None when it is not modelled for this model."""
     budget: MemoryBudget | None
     """The memory that the run was fitted to; None when nobody could say."""
+    throughput: ThroughputPlan
     evaluation: EvaluationPlan | None
     checkpoints: CheckpointPlan
     logging_steps: int
@@ -170,6 +172,16 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         gradient_checkpointing=footprint.fit.gradient_checkpointing,
         memory=footprint.fit.memory,
         budget=footprint.budget,
+        throughput=plan_throughput(
+            model,
+            rail=rail.value,
+            hardware=hardware,
+            precision=footprint.precision,
+            adapter=footprint.adapter,
+            recomputes=footprint.fit.gradient_checkpointing.value,
+            sequence=shape.for_memory(data).longest,
+            tokens_per_step=None if length.tokens is None else length.tokens / steps,
+        ),
         evaluation=evaluation,
         checkpoints=checkpoints,
         logging_steps=settings.training.logging_steps,
