@@ -43,6 +43,7 @@ class StepStructure:
     has_output_bias: bool
     has_mlp_bias: bool
     family: Family
+    has_experts: bool
     soft_caps_attention: bool
     soft_caps_logits: bool
 
@@ -78,6 +79,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         has_output_bias=model.has_output_bias,
         has_mlp_bias=model.has_mlp_bias,
         family=model.family,
+        has_experts=model.experts is not None,
         soft_caps_attention=model.soft_caps_attention,
         soft_caps_logits=model.soft_caps_logits,
     )
