@@ -79,7 +79,7 @@ def weights_of(name: str) -> tuple[object, ...]:
     return tuple(sorted((key, str(value)) for key, value in ARCHITECTURES[name].items() if key not in LENGTHS))
 
 
-DIFFERENT = tuple({weights_of(name): name for name in (*ARCHITECTURES, *PUBLISHED)}.values())
+DIFFERENT = tuple({weights_of(name): name for name in (*reversed(list(ARCHITECTURES)), *PUBLISHED)}.values())
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

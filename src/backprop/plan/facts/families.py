@@ -90,6 +90,8 @@ class Family:
     scales_residuals: bool = False
     """Granite: what attention and network add is multiplied first, and logits are divided."""
     experts: ExpertKeys | None = None
+    scores_in_fp32: bool = False
+    """Mixtral weighs what its experts give in fp32."""
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -135,7 +137,11 @@ FAMILIES: Mapping[str, Family] = {
         window=Window.SOME,
         embedding_scale=EmbeddingScale.MODULE,
     ),
-    "mixtral": Family(window=Window.ALL, experts=ExpertKeys(("num_local_experts", "num_experts"), "intermediate_size")),
+    "mixtral": Family(
+        window=Window.ALL,
+        experts=ExpertKeys(("num_local_experts", "num_experts"), "intermediate_size"),
+        scores_in_fp32=True,
+    ),
     "qwen3_moe": Family(
         reads_attention_bias=True,
         query_norm=QueryNorm.HEAD,

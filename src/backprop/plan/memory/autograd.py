@@ -49,7 +49,7 @@ class Tensor:
 class Node:
     """A step of the graph: where its gradients go, what it saved, and the formula that uses both."""
 
-    __slots__ = ("formula", "grads", "inputs", "order", "saved", "waiting")
+    __slots__ = ("broadcasts", "formula", "grads", "inputs", "order", "saved", "waiting")
 
     def __init__(self, order: int, inputs: list[Tensor], formula: Formula, num_outputs: int) -> None:
         self.order = order
@@ -58,16 +58,19 @@ class Node:
         self.formula = formula
         self.grads: list[Tensor | None] = [None] * num_outputs
         self.waiting = 0
+        self.broadcasts = False
+        """Gradients come in the shape of the output; the engine sums them to their inputs' when all are there."""
 
 
 class _Edge:
     """Where a gradient goes: a node's output, or a leaf."""
 
-    __slots__ = ("itemsize", "leaf", "node", "slot")
+    __slots__ = ("dims", "itemsize", "leaf", "node", "slot")
 
     def __init__(self, tensor: Tensor) -> None:
         self.node = tensor.node
         self.slot = tensor.slot
+        self.dims = tensor.dims
         self.itemsize = tensor.itemsize
         self.leaf = None if tensor.node is not None else tensor
 
@@ -113,6 +116,10 @@ class Graph:
         self.gradients: list[Tensor] = []
         self.casts: dict[int, tuple[Tensor, Tensor]] | None = None
         """Parameters cast by autocast, kept until its context ends."""
+        self.router_logits: list[Tensor] = []
+        """Returned by the model; from the loss on they stand for their gradients, which wait for their layers."""
+        self.router_balance: list[Tensor] = []
+        """What the loss on the routers' balance saves."""
         self.order = 0
         self._packing: _Region | None = None
         self._recomputing: tuple[_Region, list[int]] | None = None
@@ -143,6 +150,12 @@ class Graph:
     def result(self, dims: Dims, itemsize: int, node: Node | None) -> Tensor:
         """A new tensor that ``node`` made."""
         return Tensor(dims, itemsize, self.tape.allocate(dims, itemsize), needs_grad=node is not None, node=node)
+
+    def balance(self, logits: Tensor) -> None:
+        """Let the model return a router's ``logits`` for a loss on their softmax; not when they are recomputed."""
+        if self._recomputing is None:
+            self.router_logits.append(logits.detached())
+            self.router_balance.append(self.new(logits.dims, 4))
 
     def _pack(self, tensor: Tensor) -> Tensor | _Packed:
         if self._recomputing is not None:
@@ -211,8 +224,8 @@ class Graph:
             outputs = list(node.formula(self, saved, grads))
             for place, edge in enumerate(node.inputs):
                 grad = outputs[place]
-                if edge is not None and grad is not None and grad.itemsize != edge.itemsize:
-                    outputs[place] = self.new(grad.dims, edge.itemsize)
+                if edge is not None and grad is not None:
+                    outputs[place] = self._fitted(grad, edge, is_summed=node.broadcasts)
                 del grad
             grads.clear()
             saved.clear()
@@ -239,6 +252,12 @@ class Graph:
                     heapq.heappush(ready, (-target.order, target))
                 del target
             inputs.clear()
+
+    def _fitted(self, grad: Tensor, edge: _Edge, *, is_summed: bool) -> Tensor:
+        """``validate_outputs``: the shape and the dtype that the input has."""
+        if is_summed and grad.dims != edge.dims:
+            grad = self.new(edge.dims, grad.itemsize)
+        return grad if grad.itemsize == edge.itemsize else self.new(grad.dims, edge.itemsize)
 
     def _count(self, first: Node) -> None:
         seen: set[int] = {id(first)}

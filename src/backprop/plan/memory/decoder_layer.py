@@ -11,6 +11,7 @@ from backprop.plan.facts.families import NormKind
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.attention import Attention
 from backprop.plan.memory.autograd import Graph, Tensor
+from backprop.plan.memory.experts import Mixture
 from backprop.plan.memory.projection import Projection
 
 
@@ -83,7 +84,7 @@ class DecoderLayer:
     attention_norm: RmsNorm | None
     """On the attention's output: OLMo 2's only norm of the block, Gemma's second."""
     mlp_norm: RmsNorm | None
-    mlp: Mlp
+    mlp: Mlp | Mixture
     output_norm: RmsNorm | None
     scales_residuals: bool
     """Granite multiplies what attention and network add."""

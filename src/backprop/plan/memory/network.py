@@ -6,6 +6,7 @@ from backprop.plan.facts.families import NormKind, NormPlace, QueryNorm
 from backprop.plan.memory.attention import Attention, AttentionKind
 from backprop.plan.memory.autograd import Dims, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer, Mlp, RmsNorm
+from backprop.plan.memory.experts import Mixture
 from backprop.plan.memory.projection import Projection
 from backprop.plan.memory.structure import StepStructure
 
@@ -72,7 +73,14 @@ def _query_norms(s: StepStructure) -> tuple[RmsNorm | None, RmsNorm | None]:
     return None, None
 
 
-def _mlp(s: StepStructure) -> Mlp:
+def _mlp(s: StepStructure) -> Mlp | Mixture:
+    if s.has_experts:
+        return Mixture(
+            router=weight(s, ("E", "H")),
+            gate_up=weight(s, ("E", "2I", "H")),
+            down=weight(s, ("E", "H", "I")),
+            scores_in_fp32=s.family.scores_in_fp32,
+        )
     down = _projection(s, "down_proj", "F", "H", bias=s.has_mlp_bias)
     if s.family.is_fused:
         return Mlp(None, _projection(s, "gate_up_proj", "H", "2F", bias=s.has_mlp_bias), down)
@@ -99,4 +107,5 @@ def _projection(s: StepStructure, name: str, inputs: str, outputs: str, *, bias:
         lora_a=Tensor(("R", inputs), s.adapter_itemsize, None, needs_grad=True),
         lora_b=Tensor((outputs, "R"), s.adapter_itemsize, None, needs_grad=True),
         magnitude=Tensor((outputs,), 4, None, needs_grad=True) if s.is_dora else None,
+        dropout=s.dropout,
     )

@@ -55,22 +55,17 @@ def multiply(graph: Graph, a: Tensor, b: Tensor, *, out: Dims | None = None) -> 
     """``a * b``, broadcast to ``out`` (default: as ``a``): each factor that the other's gradient needs is saved."""
     dims = out or a.dims
     itemsize = max(a.itemsize, b.itemsize)
-    factors = [(a.dims, a.needs_grad), (b.dims, b.needs_grad)]
+    needed = (a.needs_grad, b.needs_grad)
 
     def formula(g: Graph, _saved: list[Tensor], grads: list[Tensor | None]) -> Sequence[Tensor | None]:
         del grads
-        return [_reduced(g, dims, factor, itemsize) if needed else None for factor, needed in factors]
+        return [g.new(dims, itemsize) if one else None for one in needed]
 
     saves = ([a] if b.needs_grad else []) + ([b] if a.needs_grad else [])
     node = graph.record([a, b], formula, saves)
+    if node is not None:
+        node.broadcasts = True
     return graph.result(dims, itemsize, node)
-
-
-def _reduced(graph: Graph, dims: Dims, to: Dims, itemsize: int) -> Tensor:
-    grad = graph.new(dims, itemsize)
-    if dims == to:
-        return grad
-    return graph.new(to, itemsize)
 
 
 def negate(graph: Graph, a: Tensor, dims: Dims) -> Tensor:
@@ -168,6 +163,18 @@ def activation(graph: Graph, x: Tensor) -> Tensor:
     dims, itemsize = x.dims, x.itemsize
     node = graph.record([x], lambda g, _saved, _grads: [g.new(dims, itemsize)], [x])
     return graph.result(dims, itemsize, node)
+
+
+def dropout(graph: Graph, x: Tensor) -> Tensor:
+    """``native_dropout``: a new tensor and a mask of one byte an element, which is saved; backward makes one tensor.
+
+    The CPU's composite kernel keeps the mask in the dtype of x.
+    """
+    dims, itemsize = x.dims, x.itemsize
+    node = graph.record([x], lambda g, _saved, _grads: [g.new(dims, itemsize)])
+    result = graph.result(dims, itemsize, node)
+    graph.save(node, graph.new(dims, 1))
+    return result
 
 
 def softmax(graph: Graph, x: Tensor) -> Tensor:

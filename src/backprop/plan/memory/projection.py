@@ -1,6 +1,7 @@
 """A linear layer of the model: plain, quantized to 4 bit, with a LoRA or a DoRA adapter.
 
-Sources: peft/tuners/lora/layer.py, bnb.py and dora.py (0.21), bitsandbytes/nn/modules.py (0.50).
+With dropout each adapter drops of its input for itself, so layers that read one tensor no longer share what they save.
+Sources: peft/tuners/lora/layer.py, bnb.py, dora.py and variants.py (0.21), bitsandbytes/nn/modules.py (0.50).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Projection:
     lora_a: Tensor | None = None
     lora_b: Tensor | None = None
     magnitude: Tensor | None = None
+    dropout: bool = False
 
     def __call__(self, graph: Graph, x: Tensor) -> Tensor:
         """(T, inputs) -> (T, outputs)."""
@@ -66,13 +68,23 @@ class Projection:
         return op.cast(graph, result, source)
 
     def _low_rank(self, graph: Graph, x: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
-        down = op.linear(graph, x, lora_a, ("T", "R"))
+        """``lora_B(lora_A(dropout(x)))``; DoRA has dropped already."""
+        down = self._down(graph, x, lora_a)
         return op.linear(graph, down, lora_b, ("T", self.outputs))
+
+    def _down(self, graph: Graph, x: Tensor, lora_a: Tensor) -> Tensor:
+        dropped = op.dropout(graph, x) if self.dropout and self.magnitude is None else x
+        return op.linear(graph, dropped, lora_a, ("T", "R"))
 
     def _dora(
         self, graph: Graph, x: Tensor, result: Tensor, lora_a: Tensor, lora_b: Tensor, magnitude: Tensor
     ) -> Tensor:
-        """``DoraLinearLayer.forward``: ΔW as the adapter of an identity matrix, then the norm of W + ΔW."""
+        """``DoraLinearLayer.forward``: ΔW as the adapter of an identity matrix, then the norm of W + ΔW.
+
+        With dropout the base layer is applied once more, to what is left of x, and the dequantized weight is saved.
+        """
+        if self.dropout:
+            x = op.dropout(graph, x)
         lora_weight = self._lora_weight(graph, lora_a, lora_b)
         lora_weight = op.cast(graph, lora_weight, x.itemsize)
         weight = op.dequantize(graph, (self.outputs, self.inputs)) if self.is_quantized else self.weight.detached()
@@ -80,7 +92,9 @@ class Projection:
         norm = self._weight_norm(graph, weight, lora_weight.detached())
         ratio = op.multiply(graph, magnitude, norm)
         lora_result = self._low_rank(graph, x, lora_a, lora_b)
-        if self.bias is not None:
+        if self.dropout:
+            result = op.linear(graph, x, weight, ("T", self.outputs))
+        elif self.bias is not None:
             result = op.add_constant(graph, result)
         out = ("T", self.outputs)
         direct = op.multiply(graph, op.add_constant(graph, ratio), result, out=out)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from backprop.plan.facts.families import EmbeddingScale, NormPlace, QueryNorm, linear_layers_of
+from backprop.plan.facts.model import Experts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.optimizer_state import state_bytes
 from backprop.plan.memory.parameter import ParameterGroup, rounded
@@ -66,6 +67,16 @@ def base_parameters(model: MemoryShape, linears: tuple[LinearShape, ...], *, ite
     for linear in linears:
         if linear.has_bias:
             yield ParameterGroup(linear.out_features, itemsize, layers)
+    if model.experts is not None:
+        yield from expert_parameters(model, model.experts, itemsize=itemsize)
+
+
+def expert_parameters(model: MemoryShape, experts: Experts, *, itemsize: int) -> Iterator[ParameterGroup]:
+    """Router and experts. bitsandbytes quantizes linear layers alone, so these keep their dtype."""
+    layers, count, inner = experts.num_layers, experts.count, experts.intermediate_size
+    yield ParameterGroup(count * model.hidden, itemsize, layers, columns=model.hidden)
+    yield ParameterGroup(count * 2 * inner * model.hidden, itemsize, layers, columns=model.hidden)
+    yield ParameterGroup(count * inner * model.hidden, itemsize, layers, columns=inner)
 
 
 def linear_parameters(

@@ -39,6 +39,8 @@ class _Watch:
     """Order of the embedding's node, the last of backward."""
     layers_order: int = 0
     """Order of the last layer's last node."""
+    balance: list[Tensor] = attrs.field(factory=list)
+    """What the loss on the routers' balance saves; its own backward is over just before the layers'."""
     is_in_layers: bool = False
     layers: list[tuple[int, int, DecoderLayer]] = attrs.Factory(list)
     """The orders between which each layer's nodes lie, ``(before, last]``."""
@@ -46,6 +48,7 @@ class _Watch:
     def __call__(self, node: Node) -> None:
         if node.order <= self.layers_order and not self.is_in_layers:
             self.is_in_layers = True
+            self.balance.clear()
             self.tape.mark("layer backward")
         if node.order <= self.embedding_order:
             self.tape.mark("end of backward")
@@ -68,7 +71,7 @@ def trace_step(structure: StepStructure) -> Walk:
         autocast=structure.autocast,
         double_quantization=structure.double_quantization,
     )
-    watch = _Watch(tape)
+    watch = _Watch(tape, balance=graph.router_balance)
     forward = _run(graph, structure, watch)
     tape.is_closed = True
     return walk_of(
@@ -109,6 +112,7 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     root.clear()
     if shards is not None:
         shards.reduce(0)
+    graph.router_logits.clear()
     del outputs, positions
     return forward
 

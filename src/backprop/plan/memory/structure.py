@@ -24,6 +24,7 @@ class StepStructure:
     is_quantized: bool
     is_dora: bool
     adapter_itemsize: int
+    dropout: bool
     weight_itemsize: int
     is_offloaded: bool
     host_itemsize: int
@@ -46,6 +47,7 @@ class StepStructure:
     has_output_bias: bool
     has_mlp_bias: bool
     family: Family
+    has_experts: bool
     soft_caps_attention: bool
     soft_caps_logits: bool
 
@@ -61,6 +63,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         is_quantized=training.method.is_quantized,
         is_dora=training.method.is_dora,
         adapter_itemsize=training.adapter_itemsize,
+        dropout=training.dropout and training.method is not MemoryMethod.FULL,
         weight_itemsize=COMPUTE_ITEMSIZE if training.offload else training.weight_itemsize,
         is_offloaded=training.offload,
         host_itemsize=training.weight_itemsize,
@@ -82,6 +85,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         has_output_bias=model.has_output_bias,
         has_mlp_bias=model.has_mlp_bias,
         family=model.family,
+        has_experts=model.experts is not None,
         soft_caps_attention=model.soft_caps_attention,
         soft_caps_logits=model.soft_caps_logits,
     )

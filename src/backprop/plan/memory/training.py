@@ -76,6 +76,8 @@ class TrainingShape:
     targets: tuple[str, ...] = (ALL_LINEAR,)
     """Names of the adapted linear layers."""
     adapter_dtype: AdapterDtype = AdapterDtype.AUTO
+    dropout: bool = False
+    """Some of each adapter's input is dropped."""
     sequence: int = 2048
     """Tokens of each sequence, padding included."""
     batch: int = 1

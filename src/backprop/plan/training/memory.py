@@ -111,6 +111,8 @@ def workload_of(
         offload=offloads and on_card,
         rank=adapter.rank.value if adapter else 1,
         targets=adapter.targets.value if adapter else (),
+        dropout=adapter is not None and adapter.dropout > 0,
+        dropout=adapter is not None and adapter.dropout > 0,
         sequence=sequence,
         attention=attention.value,
         optimizer=memory_optimizer(optimizer),
