@@ -63,12 +63,15 @@ def _sums(*parts: dict[TermName, int]) -> tuple[Term, ...]:
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
     sequence, tokens = training.sequence, training.sequences * training.sequence
-    targets = training.sequences * (sequence - 1)
+    positions = training.sequences * (sequence - 1)
+    targets = positions if training.num_targets is None else training.num_targets
     return {
         "B": training.sequences,
         "S": sequence,
+        "BS": tokens if training.packed else sequence,
         "S128": -(-sequence // 128) * 128,
         "T": tokens,
+        "T-B": positions,
         "M": targets,
         "M4096": min(targets, 4096),
         "H": model.hidden,
@@ -104,7 +107,7 @@ def _optimizer_step(
     groups: tuple[ParameterGroup, ...], training: TrainingShape, trainable_bytes: int
 ) -> dict[TermName, int]:
     """All gradients, and the optimizer's temporaries."""
-    terms = {TermName.STEP: step_bytes(groups, training.optimizer)}
+    terms = {TermName.STEP: step_bytes(groups, training)}
     if training.accumulation == 1 and not training.keep_gradients:
         terms[TermName.GRADIENTS] = trainable_bytes
     return terms
