@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from backprop.plan.memory.optimizer_state import paged_bytes, step_bytes
 from backprop.plan.memory.parameter import ParameterGroup
@@ -10,7 +11,7 @@ from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import linear_shapes, static_bytes, trainable_parameters
 from backprop.plan.memory.step import trace_step
-from backprop.plan.memory.structure import structure_of
+from backprop.plan.memory.structure import StepStructure, structure_of
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import TrainingShape
 from backprop.plan.memory.walk import Walk
@@ -26,7 +27,7 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     Costs about 0.2 ms where a training of the same structure was predicted before, 3 to 25 ms otherwise. Raises
     ``NotModelled`` for mixtures of experts.
     """
-    walk, products, repeats = _sized(model, training)
+    walk, products, repeats = sized(model, training, trace_step)
     peak = walk.peak(products, repeats)
     terms = static_bytes(model, training)
     groups = trainable_parameters(model, linear_shapes(model), training)
@@ -34,29 +35,33 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
     if sum(step.values()) > peak.num_bytes:
         moment, alive = "optimizer step", step
-    return MemoryPlan(terms=_sums(terms, alive), moment=moment, paged_bytes=paged_bytes(groups, training))
+    return MemoryPlan(terms=add_terms(terms, alive), moment=moment, paged_bytes=paged_bytes(groups, training))
 
 
 def predict_bytes(model: MemoryShape, training: TrainingShape) -> int:
     """The peak of ``predict`` alone, in about half the time: for searches over batches and lengths."""
-    walk, products, repeats = _sized(model, training)
+    walk, products, repeats = sized(model, training, trace_step)
     terms = static_bytes(model, training)
     groups = trainable_parameters(model, linear_shapes(model), training)
     step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
     return sum(terms.values()) + max(walk.peak_bytes(products, repeats), sum(step.values()))
 
 
-def _sized(model: MemoryShape, training: TrainingShape) -> tuple[Walk, list[float], int]:
+def sized(
+    model: MemoryShape, training: TrainingShape, trace: Callable[[StepStructure], Walk]
+) -> tuple[Walk, list[float], int]:
+    """The walk that ``trace`` makes, the sizes to put in, and how many layers it leaves out. Raises ``NotModelled``."""
     if model.experts is not None:
         raise NotModelled(f"{model.model_type} with {model.experts.count} experts: only dense models are predicted")
     structure = structure_of(model, training)
-    walk = trace_step(structure)
+    walk = trace(structure)
     values = _values(model, training)
     products = [math.prod([values[dim] for dim in dims]) for dims in walk.dims]
     return walk, products, max(model.num_layers - structure.num_layers, 0)
 
 
-def _sums(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+def add_terms(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+    """The terms of all ``parts`` added up, in the order of the break-down."""
     sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
     return tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes)
 
