@@ -17,7 +17,8 @@ import attrs
 
 from backprop.plan.memory.autograd import Graph, Node, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer
-from backprop.plan.memory.optimizer_state import host_step_bytes, state_bytes
+from backprop.plan.memory.device import Device
+from backprop.plan.memory.optimizer_state import state_bytes, step_bytes
 from backprop.plan.memory.parameter import ParameterGroup
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import TrainingShape
@@ -115,7 +116,7 @@ def host_bytes(groups: tuple[ParameterGroup, ...], training: TrainingShape) -> i
     ``PYTORCH_ALLOC_CONF=pinned_max_round_threshold_mb`` says otherwise). What the process itself takes is not counted.
     """
     pinned = sum(2 * group.count * _power_of_two(group.numel * group.itemsize) for group in groups)
-    return pinned + state_bytes(groups, training) + host_step_bytes(groups, training.optimizer)
+    return pinned + state_bytes(groups, training) + step_bytes(groups, attrs.evolve(training, device=Device.CPU))
 
 
 def _power_of_two(num_bytes: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from backprop.plan.memory.offload import host_bytes
 from backprop.plan.memory.optimizer_state import paged_bytes, step_bytes
@@ -11,7 +12,7 @@ from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import linear_shapes, static_bytes, total_bytes, trainable_parameters
 from backprop.plan.memory.step import trace_step
-from backprop.plan.memory.structure import structure_of
+from backprop.plan.memory.structure import StepStructure, structure_of
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.memory.walk import Walk
@@ -28,7 +29,7 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     ``NotModelled`` for mixtures of experts of other kinds than Mixtral's, Qwen3's and OLMoE's, and for offload of
     anything but plain full fine-tuning of a dense model.
     """
-    walk, products, repeats = _sized(model, training)
+    walk, products, repeats = sized(model, training, trace_step)
     peak = walk.peak(products, repeats)
     terms = static_bytes(model, training)
     groups = trainable_parameters(model, linear_shapes(model), training)
@@ -37,19 +38,22 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     if sum(step.values()) > peak.num_bytes:
         moment, alive = "optimizer step", step
     return MemoryPlan(
-        terms=_sums(terms, alive),
+        terms=add_terms(terms, alive),
         moment=moment,
         paged_bytes=0 if training.offload else paged_bytes(groups, training),
         host_bytes=host_bytes(groups, training) if training.offload else 0,
     )
 
 
-def _sized(model: MemoryShape, training: TrainingShape) -> tuple[Walk, list[float], int]:
+def sized(
+    model: MemoryShape, training: TrainingShape, trace: Callable[[StepStructure], Walk]
+) -> tuple[Walk, list[float], int]:
+    """The walk that ``trace`` makes, the sizes to put in, and how many layers it leaves out. Raises ``NotModelled``."""
     _check_experts(model)
     if training.offload:
         _check_offload(model, training)
     structure = structure_of(model, training)
-    walk = trace_step(structure)
+    walk = trace(structure)
     values = _values(model, training)
     products = [math.prod([values[dim] for dim in dims]) for dims in walk.dims]
     return walk, products, max(model.num_layers - structure.num_layers, 0)
@@ -71,19 +75,23 @@ def _check_offload(model: MemoryShape, training: TrainingShape) -> None:
         raise NotModelled("offload is predicted for full fine-tuning of dense models without a reference model")
 
 
-def _sums(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+def add_terms(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+    """The terms of all ``parts`` added up, in the order of the break-down."""
     sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
     return tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes)
 
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
     sequence, tokens = training.sequence, training.sequences * training.sequence
-    targets = training.sequences * (sequence - 1)
+    positions = training.sequences * (sequence - 1)
+    targets = positions if training.num_targets is None else training.num_targets
     return {
         "B": training.sequences,
         "S": sequence,
+        "BS": tokens if training.packed else sequence,
         "S128": -(-sequence // 128) * 128,
         "T": tokens,
+        "T-B": positions,
         "M": targets,
         "M4096": min(targets, 4096),
         "H": model.hidden,
@@ -127,7 +135,7 @@ def _optimizer_step(groups: tuple[ParameterGroup, ...], training: TrainingShape)
     """All gradients, and the optimizer's temporaries; nothing where it steps on the host."""
     if training.offload:
         return {}
-    terms = {TermName.STEP: step_bytes(groups, training.optimizer)}
+    terms = {TermName.STEP: step_bytes(groups, training)}
     if not training.keeps_gradients:
         terms[TermName.GRADIENTS] = total_bytes(groups)
     return terms

@@ -16,6 +16,7 @@ from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Node, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
+from backprop.plan.memory.loss_tile import HeadKind
 from backprop.plan.memory.network import decoder_layer, norm, weight
 from backprop.plan.memory.offload import LayerShards, Shards
 from backprop.plan.memory.preference_loss import paired_loss, returned_logits
@@ -27,7 +28,7 @@ from backprop.plan.memory.walk import Events, Walk, walk_of
 
 
 @attrs.define
-class _Watch:
+class Watch:
     """Watches the nodes of backward: marks the moments and the events of the middle layer."""
 
     tape: Tape
@@ -71,7 +72,7 @@ def trace_step(structure: StepStructure) -> Walk:
         autocast=structure.autocast,
         double_quantization=structure.double_quantization,
     )
-    watch = _Watch(tape, balance=graph.router_balance)
+    watch = Watch(tape, balance=graph.router_balance)
     forward = _run(graph, structure, watch)
     tape.is_closed = True
     return walk_of(
@@ -86,7 +87,7 @@ def trace_step(structure: StepStructure) -> Walk:
     )
 
 
-def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, int]:
+def _run(graph: Graph, structure: StepStructure, watch: Watch) -> tuple[int, int]:
     embedding = weight(structure, ("V", "H"))
     head = embedding if structure.is_tied else weight(structure, ("V", "H"))
     layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
@@ -96,7 +97,7 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     ends = (embedding, weight(structure, ("H",)), *(() if structure.is_tied else (head,)))
     root = shards.unshard(ends) if shards is not None else []
     positions = graph.new(("S",), 8)
-    hidden, forward = _backbone(graph, structure, watch, embedding, layers, shards=shards)
+    hidden, forward = backbone(graph, structure, watch, embedding, layers, shards=shards)
     if structure.objective.is_paired:
         hidden = returned_logits(graph, hidden, head, soft_caps=structure.soft_caps_logits)
     loss, outputs = _loss(graph, structure, hidden, head)
@@ -117,7 +118,7 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     return forward
 
 
-def _backward(graph: Graph, watch: _Watch, loss: Tensor, shards: Shards | None) -> None:
+def _backward(graph: Graph, watch: Watch, loss: Tensor, shards: Shards | None) -> None:
     tape = graph.tape
     tape.mark("loss")
     tape.term = TermName.BACKWARD
@@ -128,10 +129,10 @@ def _backward(graph: Graph, watch: _Watch, loss: Tensor, shards: Shards | None) 
         tape.in_middle = False
 
 
-def _backbone(
+def backbone(
     graph: Graph,
     structure: StepStructure,
-    watch: _Watch,
+    watch: Watch,
     embedding: Tensor,
     layers: list[DecoderLayer],
     *,
@@ -181,8 +182,8 @@ def _embed(graph: Graph, structure: StepStructure, embedding: Tensor) -> Tensor:
 
 
 def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tensor]:
-    """Cosines and sines for one sequence, and the additive or boolean masks."""
-    rows = ("S", "D", "rotary")
+    """Cosines and sines for one sequence (packed: for every one), and the additive or boolean masks."""
+    rows = ("BS", "D", "rotary")
     masks = []
     itemsize = hidden.itemsize if structure.kernel is AttentionKernel.EAGER else 1
     if structure.has_sliding_mask:
@@ -210,8 +211,8 @@ def _refer(graph: Graph, structure: StepStructure) -> None:
     keeps_casts = structure.is_full and structure.autocast and structure.weight_itemsize == 4
     casts = graph.new(("L", "P"), 2) if keeps_casts else None  # autocast does not ask whether gradients are recorded
     layers = [decoder_layer(frozen) for _ in range(frozen.num_layers)]
-    hidden, _ = _backbone(graph, frozen, _Watch(graph.tape), weight(frozen, ("V", "H")), layers)
-    fused_loss(graph, hidden, weight(frozen, ("V", "H")))
+    hidden, _ = backbone(graph, frozen, Watch(graph.tape), weight(frozen, ("V", "H")), layers)
+    fused_loss(graph, hidden, weight(frozen, ("V", "H")), head_kind(frozen))
     graph.casts = None
     del casts
 
@@ -220,7 +221,11 @@ def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) 
     if structure.objective.is_paired:
         return paired_loss(graph, hidden, structure.objective, is_one_pair=structure.is_one_row), None
     if structure.loss is LossHead.FUSED or structure.objective.has_reference:
-        return fused_loss(graph, hidden, head), None
+        return fused_loss(graph, hidden, head, head_kind(structure)), None
     return full_logits_loss(
         graph, hidden, head, soft_caps=structure.soft_caps_logits, divides=structure.family.scales_residuals
     )
+
+
+def head_kind(structure: StepStructure) -> HeadKind:
+    return HeadKind(structure.device, structure.soft_caps_logits)
