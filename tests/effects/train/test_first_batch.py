@@ -9,6 +9,7 @@ import attrs
 import pytest
 import torch
 
+from backprop.effects.train.first_batch import CudaMemory
 from backprop.effects.train.sequences import PlannedOrder, TrainingBatches
 from backprop.effects.train.task import PlannedMemory
 from backprop.effects.train.trainer import PlannedTrainer
@@ -68,7 +69,8 @@ def test_the_rehearsal_changes_no_bit_of_the_run(
     rehearsed = run(plan, ROWS, tmp_path / "rehearsed", memory=CountedMemory())
     longest = TrainingBatches(plan, ListRows(ROWS)).longest()["input_ids"]
     assert torch.equal(seen[0][1], longest)
-    assert len(seen) == 1 + 3 * plan.batch.accumulation.value
+    assert torch.equal(seen[1][1], longest), "with the gradients of one pass in memory, as when they are accumulated"
+    assert len(seen) == 2 + 3 * plan.batch.accumulation.value
     assert rehearsed.losses == alone.losses
     for name, tensor in alone.weights(3).items():
         assert torch.equal(tensor, rehearsed.weights(3)[name]), name
@@ -85,6 +87,28 @@ def test_what_was_measured_is_told_beside_what_was_planned(model_dir: Path, tmp_
     told = [e for e in done.events if isinstance(e, MemoryChecked)]
     assert told == [MemoryChecked(9000, 5000, 5500, f"2 × {longest} tokens")]
     assert memory.resets == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card")
+def test_the_cards_memory_is_counted_by_torch() -> None:
+    memory = CudaMemory()
+    memory.reset_peak()
+    before, _ = memory.peak()
+    held = memory.reserve(1 << 20)
+    handed_out, reserved = memory.peak()
+    assert handed_out - before == 1 << 20
+    assert reserved >= handed_out
+    del held
+
+
+def test_one_pass_is_enough_when_nothing_is_accumulated(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(model_dir, ROWS, training={"max_steps": 1, "gradient_accumulation_steps": 1})
+    seen = passes_over(monkeypatch)
+    run(plan, ROWS, tmp_path, memory=CountedMemory())
+    assert len(seen) == 2
 
 
 def test_a_resumed_run_has_its_optimizer_state_already(model_dir: Path, tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ import torch
 from peft import PeftModel
 
 from backprop.effects.train import heldout, loading, session
+from backprop.effects.train.recovery import forget_model
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Evaluated, Event, Pass, Recovered, Step
+from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.oom_recovery import RecoveryState, with_recovery
 from backprop.plan.training.plan import TrainPlan
 from tests.effects.train.runs import Row, Trained, make_plan, make_rows, run
@@ -241,10 +243,11 @@ def test_a_model_that_does_not_fit_is_not_tried_again(
     assert loaded == [1]
 
 
+@pytest.mark.parametrize("optimizer", [Optimizer.ADAMW_TORCH, Optimizer.ADAMW_8BIT])
 def test_what_the_failed_pass_held_is_free_before_the_model_is_loaded_again(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: Optimizer
 ) -> None:
-    models: list[weakref.ref[PeftModel]] = []
+    models: list[weakref.ref[torch.nn.Module]] = []
     activations: list[weakref.ref[torch.Tensor]] = []
     alive_at_loading: list[int] = []
     add, real = loading.add_adapter, PlannedTrainer.training_step
@@ -254,7 +257,7 @@ def test_what_the_failed_pass_held_is_free_before_the_model_is_loaded_again(
     def add_adapter(*arguments: Any) -> PeftModel:
         alive_at_loading.append(sum(r() is not None for r in (*models, *activations)))
         model = add(*arguments)
-        models.append(weakref.ref(model))
+        models.extend(map(weakref.ref, (model, model.get_input_embeddings())))
         return model
 
     def training_step(self: PlannedTrainer, model: Any, inputs: Any, *more: Any) -> Any:
@@ -267,11 +270,22 @@ def test_what_the_failed_pass_held_is_free_before_the_model_is_loaded_again(
     monkeypatch.setattr(session, "add_adapter", add_adapter)
     monkeypatch.setattr(PlannedTrainer, "training_step", training_step)
     try:
-        run(plan_of(model_dir), ROWS, tmp_path)
+        run(plan_of(model_dir, training={"optim": optimizer}), ROWS, tmp_path)
     finally:
         gc.enable()
     assert alive_at_loading == [0, 0]
     assert len(activations) == 1
+
+
+def test_paged_state_is_not_kept_for_good() -> None:
+    from bitsandbytes.functional import GlobalPageManager
+
+    state = torch.zeros(10)
+    GlobalPageManager.get_instance().paged_tensors.append(state)
+    held = weakref.ref(state)
+    del state
+    forget_model()
+    assert held() is None
 
 
 def test_a_stop_that_was_asked_for_is_heard_when_memory_runs_out(model_dir: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,16 @@ def release_memory() -> None:
     """Give back what nothing refers to any more; the library's objects refer to one another in circles."""
     gc.collect()
     torch.cuda.empty_cache()
+
+
+def forget_model() -> None:
+    """Give back a model and its optimizer that are done with, where libraries hold on to them for good.
+
+    bitsandbytes keeps the embeddings that it steps in 32 bits, by the addresses of their weights, which a new model may
+    have again, and all paged state.
+    """
+    bitsandbytes = sys.modules.get("bitsandbytes")
+    if bitsandbytes is not None:
+        bitsandbytes.optim.GlobalOptimManager.get_instance().initialize()
+        bitsandbytes.functional.GlobalPageManager.get_instance().initialize()
+    release_memory()

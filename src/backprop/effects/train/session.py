@@ -19,7 +19,7 @@ from backprop.effects.train.first_batch import CardMemory, CudaMemory, FirstBatc
 from backprop.effects.train.heldout import recovering_heldout_loss
 from backprop.effects.train.interrupts import StopRequest, stop_requests
 from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer
-from backprop.effects.train.recovery import LastStep, Recovery, Start, release_memory
+from backprop.effects.train.recovery import LastStep, Recovery, Start, forget_model, release_memory
 from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
 from backprop.effects.train.sequences import TrainingBatches
 from backprop.effects.train.targets_alone import targets_alone
@@ -50,7 +50,7 @@ def train(
             start, seconds = ended.start, seconds + ended.seconds
             if not ended.ran_out or request.is_set:
                 break
-            release_memory()
+            forget_model()
             recovery.go_on(Pass.TRAINING, step=start.step)
     if monitor is not None and monitor.problem is not None:
         raise BackpropError(monitor.problem)

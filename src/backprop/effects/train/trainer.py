@@ -59,11 +59,15 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self._save_checkpoint(self.model, trial=None)
 
     def rehearse(self, batch: Tensors) -> None:
-        """Forward and backward over ``batch`` as in a step, without a trace: no gradient, no random number drawn."""
+        """Forward and backward over ``batch`` as in a step, without a trace: no gradient, no random number drawn.
+
+        Twice when gradients are accumulated: the second pass is the first that has the gradients of another in memory.
+        """
         tokens = self._total_train_tokens
         devices = [torch.cuda.current_device()] if self.args.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            self.training_step(self.model_wrapped, batch, self._get_num_items_in_batch([batch], self.args.device))
+            for _ in range(min(2, self.args.gradient_accumulation_steps)):
+                self.training_step(self.model_wrapped, batch, self._get_num_items_in_batch([batch], self.args.device))
         self.model.zero_grad(set_to_none=True)
         # What TRL counts and averages for its own log.
         self._metrics["train"].clear()
