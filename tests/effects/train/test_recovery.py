@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from peft import PeftModel
 
 from backprop.effects.train import heldout, loading, session
 from backprop.effects.train.recovery import forget_model
@@ -250,13 +249,14 @@ def test_what_the_failed_pass_held_is_free_before_the_model_is_loaded_again(
     models: list[weakref.ref[torch.nn.Module]] = []
     activations: list[weakref.ref[torch.Tensor]] = []
     alive_at_loading: list[int] = []
-    add, real = loading.add_adapter, PlannedTrainer.training_step
+    add: Callable[..., Any] = loading.add_adapter
+    real = PlannedTrainer.training_step
     # What is free is so because it was given back, not because the collector came by.
     gc.disable()
 
-    def add_adapter(*arguments: Any) -> PeftModel:
+    def add_adapter(*arguments: Any) -> Any:
         alive_at_loading.append(sum(r() is not None for r in (*models, *activations)))
-        model = add(*arguments)
+        model: Any = add(*arguments)
         models.extend(map(weakref.ref, (model, model.get_input_embeddings())))
         return model
 
