@@ -246,11 +246,10 @@ def test_a_model_that_does_not_fit_is_not_tried_again(
 def test_what_the_failed_pass_held_is_free_before_the_model_is_loaded_again(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: Optimizer
 ) -> None:
-    models: list[weakref.ref[torch.nn.Module]] = []
-    activations: list[weakref.ref[torch.Tensor]] = []
+    models: list[weakref.ref[Any]] = []
+    activations: list[weakref.ref[Any]] = []
     alive_at_loading: list[int] = []
-    add: Callable[..., Any] = loading.add_adapter
-    real = PlannedTrainer.training_step
+    add, real = loading.add_adapter, PlannedTrainer.training_step
     # What is free is so because it was given back, not because the collector came by.
     gc.disable()
 
