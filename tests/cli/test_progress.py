@@ -27,6 +27,27 @@ SECRET = "hf_abcdefghijklmnop"
         (events.CheckpointSaved(10, "p"), "checkpoint of step 10 saved"),
         (events.CheckpointRemoved(10, "p"), "checkpoint of step 10 removed"),
         (events.StoppedEarly(30, 10), "stopped at step 30: no better held-out loss since step 10"),
+        (
+            events.Recovered(12, 1, events.Pass.TRAINING, 2, 8, 2),
+            "out of memory after step 12: going on with 2 sequences in a pass, 8 passes a step",
+        ),
+        (
+            events.Recovered(12, 2, events.Pass.EVALUATION, 4, 4, 1),
+            "out of memory in the evaluation of step 12: measuring 1 sequence at once",
+        ),
+        (
+            events.MemoryChecked(3 * 2**30, 2**31, 2**31 + 2**29, "4 × 512 tokens"),
+            "memory of the longest batch (4 × 512 tokens): 2.00 GiB measured, 3.00 GiB planned, 2.50 GiB reserved",
+        ),
+        (
+            events.MemoryChecked(None, 2**31, 2**31, "4 × 512 tokens"),
+            "memory of the longest batch (4 × 512 tokens): 2.00 GiB measured, 2.00 GiB reserved",
+        ),
+        (events.MemoryChecked(2**31, None, None, "not measured"), "memory of the longest batch: not measured"),
+        (events.Paused(7, 91), "paused after step 7: the card has 91 °C"),
+        (events.Resumed(7, 79, 65.0), "going on at 79 °C after a pause of 1:05"),
+        (events.Resumed(7, None, 65.0), "going on after a pause of 1:05"),
+        (events.Warned(7, "RUNTIME_GPU_MEMORY_LOW", "Full."), "warning: [RUNTIME_GPU_MEMORY_LOW] Full."),
         (events.Finished(100, "lora", 3725.0), "finished after 100 steps in 1:02:05: lora"),
         (events.Progressed(1, 2, 0.1, 1.0, None), None),
     ],

@@ -34,6 +34,38 @@ def _step(e: Any) -> str:
     )
 
 
+def _recovered(e: Any) -> str:
+    if e.during.value == "evaluation":
+        return f"out of memory in the evaluation of step {e.step}: measuring {_sequences(e.heldout_batch)} at once"
+    return (
+        f"out of memory after step {e.step}: going on with {_sequences(e.micro_batch)} in a pass, "
+        f"{e.accumulation} passes a step"
+    )
+
+
+def _sequences(count: int) -> str:
+    return "1 sequence" if count == 1 else f"{count} sequences"
+
+
+def _memory_checked(e: Any) -> str:
+    if e.measured_bytes is None:
+        return f"memory of the longest batch: {e.note}"
+    planned = "" if e.planned_bytes is None else f", {_gib(e.planned_bytes)} planned"
+    return (
+        f"memory of the longest batch ({e.note}): {_gib(e.measured_bytes)} measured{planned}, "
+        f"{_gib(e.reserved_bytes)} reserved"
+    )
+
+
+def _resumed(e: Any) -> str:
+    now = "" if e.celsius is None else f" at {e.celsius} °C"
+    return f"going on{now} after a pause of {duration(e.paused_seconds)}"
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.2f} GiB"
+
+
 LINES: dict[str, Callable[[Any], str]] = {
     "Started": _started,
     "Stage": lambda e: str(e.name),
@@ -42,6 +74,11 @@ LINES: dict[str, Callable[[Any], str]] = {
     "CheckpointSaved": lambda e: f"checkpoint of step {e.step} saved",
     "CheckpointRemoved": lambda e: f"checkpoint of step {e.step} removed",
     "StoppedEarly": lambda e: f"stopped at step {e.step}: no better held-out loss since step {e.best_step}",
+    "Recovered": _recovered,
+    "MemoryChecked": _memory_checked,
+    "Paused": lambda e: f"paused after step {e.step}: the card has {e.celsius} °C",
+    "Resumed": _resumed,
+    "Warned": lambda e: f"warning: [{e.code}] {e.message}",
     "Finished": lambda e: f"finished after {e.step} steps in {duration(e.train_seconds)}: {e.adapter or e.full_model}",
 }
 """By the name of the event's class, so that a command without events does not load their classes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TypeAlias
 
 import attrs
@@ -96,6 +97,69 @@ class StoppedEarly:
     best_step: int
 
 
+class Pass(enum.Enum):
+    """What the model was passed over when memory ran out."""
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+
+
+@attrs.frozen
+class Recovered:
+    """Memory ran out; the run goes on after ``step`` with smaller passes and the same updates."""
+
+    step: int
+    """Finished optimizer steps that are kept; for an evaluation the step that is evaluated."""
+    number: int
+    """Which recovery of the run this is, counted from 1."""
+    during: Pass
+    micro_batch: int
+    """Sequences in a forward pass of training from now on."""
+    accumulation: int
+    heldout_batch: int
+    """Sequences in a forward pass of an evaluation from now on."""
+
+
+@attrs.frozen
+class MemoryChecked:
+    """The longest batch of the run went through the model before the first step; bytes of the card's memory."""
+
+    planned_bytes: int | None
+    """The peak that the plan expects; None when it expects none."""
+    measured_bytes: int | None
+    """The peak that torch handed out; None when it was not measured."""
+    reserved_bytes: int | None
+    """What torch's allocator held for that."""
+    note: str
+    """Which batch it was, or why nothing was measured."""
+
+
+@attrs.frozen
+class Paused:
+    """The card is too hot: training waits after ``step``."""
+
+    step: int
+    celsius: int
+
+
+@attrs.frozen
+class Resumed:
+    """Training goes on after a pause; ``celsius`` is None when the temperature can no longer be read."""
+
+    step: int
+    celsius: int | None
+    paused_seconds: float
+
+
+@attrs.frozen
+class Warned:
+    """Something that does not stop the run, as a code of the error catalogue."""
+
+    step: int
+    code: str
+    message: str
+
+
 @attrs.frozen
 class Interrupted:
     """The user asked to stop; what was reached is saved."""
@@ -133,6 +197,11 @@ Event: TypeAlias = (
     | CheckpointSaved
     | CheckpointRemoved
     | StoppedEarly
+    | Recovered
+    | MemoryChecked
+    | Paused
+    | Resumed
+    | Warned
     | Interrupted
     | Finished
     | Failed

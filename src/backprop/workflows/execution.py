@@ -16,11 +16,21 @@ from backprop.effects.files.token_store import RowSinks
 from backprop.effects.store.checkpoints import Checkpoint, commit_checkpoint, list_checkpoints, prune
 from backprop.effects.store.handover import hand_over_adapter, hand_over_model
 from backprop.effects.store.history import HistoryStore
-from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
+from backprop.effects.train.task import CommitCheckpoint, PlannedMemory, TrainResult, TrainTask
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
-from backprop.plan.events import CheckpointRemoved, CheckpointSaved, Event, Failed, Finished, Interrupted, Started
+from backprop.plan.events import (
+    CheckpointRemoved,
+    CheckpointSaved,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Recovered,
+    Started,
+)
 from backprop.plan.export.card import model_card
+from backprop.plan.memory.term import TermName
 from backprop.plan.redaction import redact
 from backprop.plan.runs.checkpoint import checkpoint_name
 from backprop.plan.runs.course import (
@@ -30,7 +40,7 @@ from backprop.plan.runs.course import (
     step_to_hand_over,
     with_resume_hint,
 )
-from backprop.plan.runs.event_log import losses_of
+from backprop.plan.runs.event_log import losses_of, recoveries_of
 from backprop.plan.runs.record import RunProblem, RunRecord
 from backprop.plan.runs.report import TrainReport
 from backprop.plan.runs.retention import plan_retention
@@ -109,19 +119,33 @@ def _train(run: Run, *, rows: RowSinks, checkpoint: Checkpoint | None, evaluatio
         resume_from=checkpoint.path if checkpoint else None,
         evaluations=evaluations,
         commit_checkpoint=_committer(run),
+        recoveries=recoveries_of(run.store.events(run.record.run_id)),
+        planned_memory=_planned_memory(run.plan),
     )
+
+    def tell(event: Event) -> None:
+        run.tell(event)
+        if isinstance(event, Recovered):
+            # Memory that ran out within an update sends the run back to a checkpoint, as a resumed run goes back.
+            run.store.truncate_events(run.record.run_id, event.step)
+
     try:
-        result: TrainResult = executor(run.plan.rail.value, "train")(run.plan, task, emit=run.tell)
+        result: TrainResult = executor(run.plan.rail.value, "train")(run.plan, task, emit=tell)
     finally:
         sweep_partials(run.directory)
     return result
 
 
+def _planned_memory(plan: TrainPlan) -> PlannedMemory | None:
+    memory = plan.memory
+    return None if memory is None else PlannedMemory(memory.peak_bytes, memory.bytes_of(TermName.OPTIMIZER))
+
+
 def _committer(run: Run) -> CommitCheckpoint:
     """Commits a checkpoint, says so, and removes those that the retention rule lets go."""
 
-    def commit(staged: Path, step: int) -> None:
-        commit_checkpoint(
+    def commit(staged: Path, step: int) -> Path:
+        path = commit_checkpoint(
             run.directory,
             staged,
             step=step,
@@ -136,6 +160,7 @@ def _committer(run: Run) -> CommitCheckpoint:
         for old in plan_retention(steps, best_step=best, keep=run.plan.checkpoints.keep):
             prune(run.directory, (old,))
             run.tell(CheckpointRemoved(old, checkpoint_name(old)))
+        return path
 
     return commit
 

@@ -12,6 +12,7 @@ from backprop.effects.store.liveness import this_worker
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.events import Planned, Stage
 from backprop.plan.facts.absent import Absent
+from backprop.plan.runs.event_log import recoveries_of
 from backprop.plan.runs.record import RunRecord
 from backprop.plan.runs.report import DryRunReport
 from backprop.plan.runs.resume import ResumePlan, plan_resume
@@ -21,6 +22,7 @@ from backprop.plan.settings.verbs.resume import ResumeSettings
 from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import data_fingerprint, fingerprint, model_fingerprint
+from backprop.plan.training.oom_recovery import after, with_recovery
 from backprop.plan.training.plan import TrainPlan, extend_plan
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.execution import Run, execute
@@ -49,14 +51,15 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
         if isinstance(decided, Refused):
             return refused(command, (*decided.problems, *warnings))
         plan = _plan_of(record, decided)
+        executed = with_recovery(plan, after(plan, recoveries_of(store.events(record.run_id))))
         if settings.dry_run:
-            report = DryRunReport(plan, fingerprint(plan), from_step=decided.from_step)
+            report = DryRunReport(executed, fingerprint(plan), from_step=decided.from_step)
             return ok(command, report, warnings=(*warnings, *decided.warnings))
         continued = _continue(store, record, decided, plan)
         set_aside_beyond(run_dir, decided.from_step)
         for told in decided.warnings:
             request.emit(Stage(told.message))
-        request.emit(Planned(continued.plan))
+        request.emit(Planned(executed))
         assert seen.rows is not None, "the tokenizer was there"
         return execute(
             command,

@@ -12,8 +12,10 @@ import attrs
 import torch
 from safetensors.torch import load_file
 
+from backprop.effects.monitor import Card
+from backprop.effects.train.first_batch import CardMemory
 from backprop.effects.train.session import train
-from backprop.effects.train.task import TrainResult, TrainTask
+from backprop.effects.train.task import PlannedMemory, TrainResult, TrainTask
 from backprop.plan.data.order import epoch_order
 from backprop.plan.events import Event, Step
 from backprop.plan.facts.model import ModelFacts, ModelSource
@@ -97,6 +99,9 @@ def run(
     heldout: list[Row] | None = None,
     resume_from: Path | None = None,
     on_event: Callable[[Event], None] = lambda _event: None,
+    card: Card | None = None,
+    memory: CardMemory | None = None,
+    planned_memory: PlannedMemory | None = None,
 ) -> Trained:
     events: list[Event] = []
 
@@ -104,8 +109,8 @@ def run(
         events.append(event)
         on_event(event)
 
-    def commit(staged: Path, step: int) -> None:
-        staged.rename(directory / f"checkpoint-{step}")
+    def commit(staged: Path, step: int) -> Path:
+        return staged.rename(directory / f"checkpoint-{step}")
 
     directory.mkdir(parents=True, exist_ok=True)
     assert plan.model.directory is not None
@@ -117,8 +122,9 @@ def run(
         resume_from=resume_from,
         evaluations=EvaluationState(),
         commit_checkpoint=commit,
+        planned_memory=planned_memory,
     )
-    return Trained(train(plan, task, emit=emit), events, directory)
+    return Trained(train(plan, task, emit=emit, card=card, memory=memory), events, directory)
 
 
 def plain_trl_losses(plan: TrainPlan, rows: list[Row], directory: Path) -> tuple[list[float], dict[str, torch.Tensor]]:

@@ -1,7 +1,25 @@
 from __future__ import annotations
 
-from backprop.plan.events import CheckpointSaved, Evaluated, Event, Failed, Progressed, Stage, Started, Step
-from backprop.plan.runs.event_log import RecordedEvent, events_up_to, heldout_losses_of, is_recorded, losses_of
+from backprop.plan.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Pass,
+    Progressed,
+    Recovered,
+    Stage,
+    Started,
+    Step,
+)
+from backprop.plan.runs.event_log import (
+    RecordedEvent,
+    events_up_to,
+    heldout_losses_of,
+    is_recorded,
+    losses_of,
+    recoveries_of,
+)
 
 AT = "2026-11-24T19:38:02Z"
 
@@ -41,3 +59,10 @@ def test_what_is_only_shown_is_not_recorded() -> None:
     assert not is_recorded(Progressed(1, 10, 1.0, 5.0, None))
     assert not is_recorded(Stage("loading"))
     assert is_recorded(step(1))
+
+
+def test_recoveries_outlast_going_back_behind_them() -> None:
+    recovered = Recovered(6, 1, Pass.TRAINING, micro_batch=2, accumulation=4, heldout_batch=2)
+    events = recorded(Started("r", 10), step(6), recovered)
+    assert is_recorded(recovered)
+    assert recoveries_of(events_up_to(events, 3)) == (recovered,)

@@ -30,15 +30,19 @@ def observe_gpus() -> tuple[tuple[Gpu, ...], str, str]:
 
 def _cards() -> tuple[tuple[Gpu, ...], str, str]:
     driver = str(pynvml.nvmlSystemGetDriverVersion())
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-    if not handles:
+    if not pynvml.nvmlDeviceGetCount():
         return (), "The NVIDIA driver sees no card.", driver
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-    visible = visible_devices(allowed, uuids)
+    visible = visible_handles()
     if not visible:
-        return (), f"CUDA_VISIBLE_DEVICES={allowed!r} hides every card.", driver
-    return tuple(_card(handles[i]) for i in visible), "", driver
+        return (), f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')!r} hides every card.", driver
+    return tuple(map(_card, visible)), "", driver
+
+
+def visible_handles() -> list[object]:
+    """The driver library's handles of the cards that this process may use, in CUDA's order. Raises its errors."""
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    return [handles[i] for i in visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)]
 
 
 def visible_devices(allowed: str | None, uuids: Sequence[str]) -> tuple[int, ...]:

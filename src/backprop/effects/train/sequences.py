@@ -115,8 +115,17 @@ class TrainingBatches:
             pin_memory=plan.rail.value is Rail.CUDA,
         )
         self._sequences = sequences
+        self._order = order
         self._accumulation = plan.batch.accumulation.value
         self._micro_batches = enumerate(iter(order))
+
+    def longest(self) -> Tensors:
+        """The micro-batch of the run that takes most room, padding included; of equals the first."""
+
+        def room(batch: list[int]) -> int:
+            return len(batch) * max(self._sequences.num_tokens(i) for i in batch)
+
+        return self.collator([self._sequences[i] for i in max(self._order, key=room)])
 
     def tokens_in_step(self, step: int) -> int:
         """Tokens of a step, padding left out; steps are asked for in ascending order."""
@@ -129,11 +138,11 @@ class TrainingBatches:
         return total
 
 
-def heldout_batches(plan: TrainPlan, rows: Rows) -> DataLoader[Tensors]:
-    """The held-out rows once, unpacked, in the order of the file."""
+def heldout_batches(plan: TrainPlan, rows: Rows, *, size: int) -> DataLoader[Tensors]:
+    """The held-out rows once, unpacked, in the order of the file, ``size`` at a time."""
     return DataLoader(
         Sequences(rows, packed_length=None),
-        batch_size=plan.batch.micro_batch.value,
+        batch_size=size,
         collate_fn=Collator(pad_token_id=_pad_id(plan), packing=False),
         # Without a generator of its own a loader draws from the one that dropout draws from.
         generator=torch.Generator(),

@@ -1,52 +1,152 @@
-"""One training run on torch, TRL and PEFT: load, train, save."""
+"""One training run on torch, TRL and PEFT: load, train, and go on with smaller passes when memory runs out."""
 
 from __future__ import annotations
 
 import time
+import traceback
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
-import torch
+import attrs
 from peft import PeftModel
-from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from backprop.effects.monitor import Card, CardMonitor, nvml_card
 from backprop.effects.quiet import quiet_libraries
+from backprop.effects.train.first_batch import CardMemory, CudaMemory, FirstBatch
 from backprop.effects.train.full_trainer import FullTrainer, OffloadedTrainer, own_optimizer
-from backprop.effects.train.interrupts import stop_requests
+from backprop.effects.train.heldout import recovering_heldout_loss
+from backprop.effects.train.interrupts import StopRequest, stop_requests
 from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer, load_whole
 from backprop.effects.train.offload import process_group, shard
+from backprop.effects.train.recovery import LastStep, Recovery, Start, forget_model, release_memory
 from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
-from backprop.effects.train.sequences import Tensors, TrainingBatches, heldout_batches
+from backprop.effects.train.sequences import TrainingBatches
 from backprop.effects.train.targets_alone import targets_alone
-from backprop.effects.train.task import TrainResult, TrainTask
+from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
 from backprop.effects.train.trainer import PlannedTrainer
-from backprop.effects.train.translation import translated
-from backprop.plan.events import Stage
+from backprop.effects.train.translation import is_out_of_memory, translated
+from backprop.plan.errors import BackpropError
+from backprop.plan.events import Pass, Stage
 from backprop.plan.training.plan import TrainPlan
+from backprop.plan.training.rail import Rail
 
 
-def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
-    """Execute the plan. Raises ``BackpropError`` with RUNTIME_, DEP_ codes; KeyboardInterrupt at a second Ctrl-C."""
-    with quiet_libraries(), process_group(plan.offload):
-        emit(Stage("loading the model"))
-        model = _load(plan, task)
-        tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
-        with stop_requests() as request:
-            stopper = Stopper(request, emit=emit)
-            trainer = _trainer(plan, task, model, tokenizer, stopper, emit)
-            emit(Stage("training"))
-            begun = time.perf_counter()
-            where = str(task.staging_dir.parent)
-            with targets_alone(), translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=where):
-                trainer.train(resume_from_checkpoint=str(task.resume_from) if task.resume_from else None)
-    return TrainResult(trainer.state.global_step, stopper.stopped, time.perf_counter() - begun)
+def train(
+    plan: TrainPlan, task: TrainTask, *, emit: Emit, card: Card | None = None, memory: CardMemory | None = None
+) -> TrainResult:
+    """Execute the plan. Raises ``BackpropError`` with RUNTIME_, DEP_ codes; KeyboardInterrupt at a second Ctrl-C.
+
+    ``card`` is what is watched and ``memory`` what is measured; None takes those of the plan's rail, and the CPU has
+    none.
+    """
+    recovery = Recovery(plan, task.recoveries, emit=emit)
+    start, seconds = Start(task.resume_from, task.evaluations), 0.0
+    with quiet_libraries(), stop_requests() as request, _card(plan, card) as watched, process_group(plan.offload):
+        monitor = CardMonitor(watched, request, emit=emit) if watched else None
+        surroundings = _Surroundings(task, recovery, request, monitor, memory or _memory(plan), emit)
+        while True:
+            ended = _train_part(recovery.plan, start, surroundings)
+            start, seconds = ended.start, seconds + ended.seconds
+            if not ended.ran_out or request.is_set:
+                break
+            forget_model()
+            recovery.go_on(Pass.TRAINING, step=start.step)
+    if monitor is not None and monitor.problem is not None:
+        raise BackpropError(monitor.problem)
+    return TrainResult(start.step, ended.stopped or ended.ran_out, seconds)
 
 
-def _load(plan: TrainPlan, task: TrainTask) -> PeftModel | PreTrainedModel:
+def _card(plan: TrainPlan, card: Card | None) -> AbstractContextManager[Card | None]:
+    return nvml_card() if card is None and plan.rail.value is Rail.CUDA else nullcontext(card)
+
+
+def _memory(plan: TrainPlan) -> CardMemory | None:
+    return CudaMemory() if plan.rail.value is Rail.CUDA else None
+
+
+@attrs.frozen
+class _Surroundings:
+    """What stays the same when a run goes on with smaller passes."""
+
+    task: TrainTask
+    recovery: Recovery
+    request: StopRequest
+    monitor: CardMonitor | None
+    memory: CardMemory | None
+    emit: Emit
+
+
+@attrs.frozen
+class _Ended:
+    """How a part of a run ended: where it would go on, and why it did not."""
+
+    start: Start
+    """The last committed checkpoint; that of the last step, unless memory ran out within an update."""
+    ran_out: bool
+    stopped: bool
+    seconds: float
+
+
+def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
+    """Train from ``start`` until the run ends or memory runs out; nothing that this loads is alive after it.
+
+    As a resumed run does, every part loads the model anew and goes on from a checkpoint: a recovered run is right for
+    the reason that a resumed one is, and no memory stays behind.
+    """
+    task, emit = around.task, around.emit
+    emit(Stage("loading the model"))
+    model = _load(plan, task, start)
+    tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
+    stopper, last_step = Stopper(around.request, emit=emit), LastStep()
+    evaluator = Evaluator(plan, state=start.evaluations, emit=emit) if plan.evaluation else None
+    saved = start
+
+    def commit(staged: Path, step: int) -> Path:
+        nonlocal saved
+        path = task.commit_checkpoint(staged, step)
+        saved = Start(path, evaluator.state if evaluator else start.evaluations)
+        return path
+
+    where = str(task.staging_dir.parent)
+    with targets_alone(), translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=where):
+        # A stop that is asked for while the monitor pauses is heard in the same step, so the stopper comes last.
+        callbacks = [last_step, *(c for c in (evaluator, around.monitor) if c), stopper]
+        trainer = _trainer(plan, around, model, tokenizer, callbacks, commit)
+        if evaluator is not None:
+            heldout = task.heldout
+            assert heldout is not None
+            evaluator.measure = lambda: recovering_heldout_loss(trainer, plan, heldout, around.recovery)
+        emit(Stage("training"))
+        begun = time.perf_counter()
+        ran_out = _runs_out_of_memory(trainer, start)
+        if ran_out and last_step.finished is not None and last_step.finished > saved.step:
+            last_step.restore_random_states()
+            trainer.save_now()
+    return _Ended(saved, ran_out, stopper.stopped, time.perf_counter() - begun)
+
+
+def _runs_out_of_memory(trainer: PlannedTrainer, start: Start) -> bool:
+    """Train; True with the memory of the failed pass given back when it ran out, False when the run ended."""
+    try:
+        trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
+        return False
+    except Exception as wrong:
+        if not is_out_of_memory(wrong):
+            raise
+        # The frames of the failed pass hold its activations.
+        traceback.clear_frames(wrong.__traceback__)
+    trainer.model.zero_grad(set_to_none=True)
+    release_memory()
+    return True
+
+
+def _load(plan: TrainPlan, task: TrainTask, start: Start) -> PeftModel | PreTrainedModel:
     if plan.adapter is not None:
         return add_adapter(plan.adapter, load_base(plan, task.model_dir), base=plan.model)
-    model = load_whole(plan, str(task.resume_from or task.model_dir))
+    model = load_whole(plan, str(start.checkpoint or task.model_dir))
     if plan.offload is not None:
         shard(model, plan)
     return model
@@ -54,48 +154,29 @@ def _load(plan: TrainPlan, task: TrainTask) -> PeftModel | PreTrainedModel:
 
 def _trainer(
     plan: TrainPlan,
-    task: TrainTask,
+    around: _Surroundings,
     model: PeftModel | PreTrainedModel,
     tokenizer: Any,
-    stopper: Stopper,
-    emit: Emit,
+    callbacks: list[TrainerCallback],
+    commit: CommitCheckpoint,
 ) -> PlannedTrainer:
-    batches = TrainingBatches(plan, task.rows)
-    evaluator = Evaluator(plan, state=task.evaluations, emit=emit) if plan.evaluation else None
-    reporter = StepReporter(plan, emit=emit, tokens_in_step=batches.tokens_in_step)
+    batches = TrainingBatches(plan, around.task.rows)
+    # What was planned for is the batch that the run began with.
+    planned = around.task.planned_memory if not around.recovery.state.num_recoveries else None
+    first = FirstBatch(around.memory, planned, emit=around.emit)
+    reporter = StepReporter(plan, emit=around.emit, tokens_in_step=batches.tokens_in_step)
     kind = PlannedTrainer if plan.adapter else OffloadedTrainer if plan.offload else FullTrainer
     trainer = kind(
         plan,
         model=model,
         tokenizer=tokenizer,
         batches=batches,
-        callbacks=[reporter, *([evaluator] if evaluator else []), stopper],
-        staging_dir=task.staging_dir,
-        commit_checkpoint=task.commit_checkpoint,
+        callbacks=[first, reporter, *callbacks],
+        staging_dir=around.task.staging_dir,
+        commit_checkpoint=commit,
         own_optimizer=own_optimizer(plan),
     )
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
-    if evaluator is not None:
-        assert task.heldout is not None
-        heldout = heldout_batches(plan, task.heldout)
-        evaluator.measure = lambda: heldout_loss(trainer, heldout)
+    first.longest, first.rehearse = batches.longest, trainer.rehearse
     return trainer
-
-
-def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> tuple[float, int]:
-    """Mean negative log-likelihood over all supervised tokens, in nats, and their number."""
-    model = trainer.model_wrapped
-    was_training = model.training
-    model.eval()
-    total, num_tokens = 0.0, 0
-    try:
-        with torch.no_grad(), trainer.compute_loss_context_manager():
-            for batch in batches:
-                inputs = trainer._prepare_inputs(batch)
-                outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-                total -= outputs.log_probs.double().sum().item()
-                num_tokens += int(outputs.label_mask.sum())
-    finally:
-        model.train(was_training)
-    return total / max(1, num_tokens), num_tokens

@@ -8,10 +8,11 @@ from typing import Protocol
 
 import attrs
 
+from backprop.plan.events import Recovered
 from backprop.plan.training.evaluation import EvaluationState
 
-CommitCheckpoint = Callable[[Path, int], None]
-"""Takes a staged checkpoint directory and its step, and makes it the run's own."""
+CommitCheckpoint = Callable[[Path, int], Path]
+"""Takes a staged checkpoint directory and its step, makes it the run's own, and returns where it then stands."""
 
 
 class Rows(Protocol):
@@ -24,6 +25,16 @@ class Rows(Protocol):
 
     def row(self, index: int) -> tuple[memoryview, memoryview]:
         """(int32 token ids, one byte a token that is 1 where it is learned)."""
+
+
+@attrs.frozen
+class PlannedMemory:
+    """What the plan expects of the card's memory."""
+
+    peak_bytes: int
+    """The peak of what torch hands out in a step, the optimizer's state included."""
+    optimizer_bytes: int
+    """The optimizer's state, which is not there yet before the first step."""
 
 
 @attrs.frozen
@@ -40,6 +51,10 @@ class TrainTask:
     evaluations: EvaluationState
     """What the evaluations before that checkpoint have shown."""
     commit_checkpoint: CommitCheckpoint
+    recoveries: tuple[Recovered, ...] = ()
+    """How often memory ran out in the run so far, and to which sizes that led."""
+    planned_memory: PlannedMemory | None = None
+    """None when nothing was predicted."""
 
 
 @attrs.frozen

@@ -23,6 +23,8 @@ from backprop.plan.training.plan import TrainPlan
 class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains on ``batches`` in their order; the data cursor of a checkpoint is its step times the accumulation."""
 
+    _total_train_tokens: int
+
     def __init__(
         self,
         plan: TrainPlan,
@@ -53,6 +55,25 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Tensors]:
         return self._batches.loader
+
+    def save_now(self) -> None:
+        """Commit a checkpoint of the weights, the optimizer and the random states as they are."""
+        self._save_checkpoint(self.model, trial=None)
+
+    def rehearse(self, batch: Tensors) -> None:
+        """Forward and backward over ``batch`` as in a step, without a trace: no gradient, no random number drawn.
+
+        Twice when gradients are accumulated: the second pass is the first that has the gradients of another in memory.
+        """
+        tokens = self._total_train_tokens
+        devices = [torch.cuda.current_device()] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            for _ in range(min(2, self.args.gradient_accumulation_steps)):
+                self.training_step(self.model_wrapped, batch, self._get_num_items_in_batch([batch], self.args.device))
+        self.model.zero_grad(set_to_none=True)
+        # What TRL counts and averages for its own log.
+        self._metrics["train"].clear()
+        self._total_train_tokens = tokens
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         self.model.save_pretrained(output_dir, save_embedding_layers=False)

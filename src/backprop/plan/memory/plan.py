@@ -53,6 +53,10 @@ class MemoryPlan:
         """``torch.cuda.max_memory_allocated``, and the paged state, which is outside of torch's allocator."""
         return sum(term.bytes for term in self.terms)
 
+    def bytes_of(self, name: TermName) -> int:
+        """The part of the peak that ``name`` holds."""
+        return sum(term.bytes for term in self.terms if term.name is name)
+
     @property
     def reserved_bytes(self) -> int:
         """What the allocator takes: the peak and its share."""

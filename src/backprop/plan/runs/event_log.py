@@ -13,6 +13,7 @@ from backprop.plan.events import (
     Event,
     Planned,
     Progressed,
+    Recovered,
     Stage,
     Step,
     StoppedEarly,
@@ -38,7 +39,7 @@ def is_recorded(event: Event) -> bool:
 def events_up_to(events: Iterable[RecordedEvent], step: int) -> tuple[RecordedEvent, ...]:
     """What remains when the run goes back to ``step``: measurements beyond it are taken again, so they go.
 
-    That the run was started, interrupted, or failed there stays true.
+    That the run was started, interrupted, or failed there stays true, and so do the sizes that fitted into memory.
     """
     return tuple(
         recorded
@@ -55,3 +56,8 @@ def losses_of(events: Iterable[RecordedEvent]) -> tuple[tuple[int, float], ...]:
 def heldout_losses_of(events: Iterable[RecordedEvent]) -> tuple[tuple[int, float], ...]:
     """(step, held-out loss) of every evaluation, in nats a supervised token."""
     return tuple((r.event.step, r.event.loss) for r in events if isinstance(r.event, Evaluated))
+
+
+def recoveries_of(events: Iterable[RecordedEvent]) -> tuple[Recovered, ...]:
+    """How often memory ran out, in order; the sizes of the last one are those of the run."""
+    return tuple(r.event for r in events if isinstance(r.event, Recovered))

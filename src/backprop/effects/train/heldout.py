@@ -1,0 +1,49 @@
+"""The held-out loss: a mean over supervised tokens, taken in passes as large as memory allows."""
+
+from __future__ import annotations
+
+import traceback
+
+import torch
+from torch.utils.data import DataLoader
+
+from backprop.effects.train.recovery import Recovery, release_memory
+from backprop.effects.train.sequences import Tensors, heldout_batches
+from backprop.effects.train.task import Rows
+from backprop.effects.train.trainer import PlannedTrainer
+from backprop.effects.train.translation import is_out_of_memory
+from backprop.plan.events import Pass
+from backprop.plan.training.plan import TrainPlan
+
+
+def recovering_heldout_loss(
+    trainer: PlannedTrainer, plan: TrainPlan, rows: Rows, recovery: Recovery
+) -> tuple[float, int]:
+    """:func:`heldout_loss`, begun again with smaller passes when memory runs out; training is not touched by that."""
+    while True:
+        try:
+            return heldout_loss(trainer, heldout_batches(plan, rows, size=recovery.state.heldout_batch))
+        except Exception as wrong:
+            if not is_out_of_memory(wrong):
+                raise
+            traceback.clear_frames(wrong.__traceback__)
+        release_memory()
+        recovery.go_on(Pass.EVALUATION, step=trainer.state.global_step)
+
+
+def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> tuple[float, int]:
+    """Mean negative log-likelihood over all supervised tokens, in nats, and their number."""
+    model = trainer.model_wrapped
+    was_training = model.training
+    model.eval()
+    total, num_tokens = 0.0, 0
+    try:
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            for batch in batches:
+                inputs = trainer._prepare_inputs(batch)
+                outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+                total -= outputs.log_probs.double().sum().item()
+                num_tokens += int(outputs.label_mask.sum())
+    finally:
+        model.train(was_training)
+    return total / max(1, num_tokens), num_tokens
