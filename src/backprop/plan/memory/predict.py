@@ -62,12 +62,15 @@ def _sums(*parts: dict[TermName, int]) -> tuple[Term, ...]:
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
     sequence, tokens = training.sequence, training.sequences * training.sequence
-    targets = training.sequences * (sequence - 1)
+    positions = training.sequences * (sequence - 1)
+    targets = positions if training.num_targets is None else training.num_targets
     return {
         "B": training.sequences,
         "S": sequence,
+        "BS": tokens if training.packed else sequence,
         "S128": -(-sequence // 128) * 128,
         "T": tokens,
+        "T-B": positions,
         "M": targets,
         "M4096": min(targets, 4096),
         "H": model.hidden,
@@ -103,7 +106,7 @@ def _optimizer_step(groups: tuple[ParameterGroup, ...], training: TrainingShape)
     """All gradients, and the optimizer's temporaries; nothing where it steps on the host."""
     if training.offload:
         return {}
-    terms = {TermName.STEP: step_bytes(groups, training.optimizer)}
+    terms = {TermName.STEP: step_bytes(groups, training)}
     if not training.keeps_gradients:
         terms[TermName.GRADIENTS] = total_bytes(groups)
     return terms

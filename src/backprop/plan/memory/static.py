@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from backprop.plan.facts.families import EmbeddingScale, NormPlace, QueryNorm, linear_layers_of
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.optimizer_state import state_bytes
 from backprop.plan.memory.parameter import ParameterGroup, rounded
@@ -109,7 +110,10 @@ def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, 
     """Bytes by term of what lives on the card through the whole step."""
     linears = linear_shapes(model)
     trainable = trainable_parameters(model, linears, training)
-    terms = {TermName.WORKSPACE: training.workspace_bytes, TermName.INPUT: _input_bytes(model, training)}
+    terms = {
+        TermName.WORKSPACE: training.workspace_bytes if training.device is Device.CUDA else 0,
+        TermName.INPUT: _input_bytes(model, training),
+    }
     if training.offload:
         return terms
     terms[TermName.TRAINABLE_WEIGHTS] = total_bytes(trainable)
@@ -163,7 +167,7 @@ sequences and for those of the divergence each, and the labels. SFT: token ids, 
 def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
     """The batch, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
     tokens = rounded(8 * training.batch * training.sequence)
-    num_tensors = _NUM_INPUTS.get(training.objective, 3 if training.pad_mask else 2)
+    num_tensors = _NUM_INPUTS.get(training.objective, 3 if training.pad_mask or training.packed else 2)
     frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
     scale = rounded(4) if model.family.embedding_scale is EmbeddingScale.MODULE else 0
     return tokens * num_tensors + 2 * frequencies + scale

@@ -16,6 +16,7 @@ from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Node, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
+from backprop.plan.memory.loss_tile import HeadKind
 from backprop.plan.memory.network import decoder_layer, norm, weight
 from backprop.plan.memory.offload import LayerShards, Shards
 from backprop.plan.memory.preference_loss import paired_loss, returned_logits
@@ -177,8 +178,8 @@ def _embed(graph: Graph, structure: StepStructure, embedding: Tensor) -> Tensor:
 
 
 def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tensor]:
-    """Cosines and sines for one sequence, and the additive or boolean masks."""
-    rows = ("S", "D", "rotary")
+    """Cosines and sines for one sequence (packed: for every one), and the additive or boolean masks."""
+    rows = ("BS", "D", "rotary")
     masks = []
     itemsize = hidden.itemsize if structure.kernel is AttentionKernel.EAGER else 1
     if structure.has_sliding_mask:
@@ -207,7 +208,7 @@ def _refer(graph: Graph, structure: StepStructure) -> None:
     casts = graph.new(("L", "P"), 2) if keeps_casts else None  # autocast does not ask whether gradients are recorded
     layers = [decoder_layer(frozen) for _ in range(frozen.num_layers)]
     hidden, _ = _backbone(graph, frozen, _Watch(graph.tape), weight(frozen, ("V", "H")), layers)
-    fused_loss(graph, hidden, weight(frozen, ("V", "H")))
+    fused_loss(graph, hidden, weight(frozen, ("V", "H")), _head_kind(frozen))
     graph.casts = None
     del casts
 
@@ -216,7 +217,11 @@ def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) 
     if structure.objective.is_paired:
         return paired_loss(graph, hidden, structure.objective, is_one_pair=structure.is_one_row), None
     if structure.loss is LossHead.FUSED or structure.objective.has_reference:
-        return fused_loss(graph, hidden, head), None
+        return fused_loss(graph, hidden, head, _head_kind(structure)), None
     return full_logits_loss(
         graph, hidden, head, soft_caps=structure.soft_caps_logits, divides=structure.family.scales_residuals
     )
+
+
+def _head_kind(structure: StepStructure) -> HeadKind:
+    return HeadKind(structure.device, structure.soft_caps_logits)

@@ -6,6 +6,7 @@ import attrs
 
 from backprop.plan.facts.families import Family, Window
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.offload import COMPUTE_ITEMSIZE
 from backprop.plan.memory.shape import MemoryShape
@@ -36,11 +37,13 @@ class StepStructure:
     objective: Objective
     is_one_row: bool
     loss: LossHead
+    device: Device
     autocast: bool
     double_quantization: bool
     keep_outputs: bool
     has_gradients: bool
     is_grouped: bool
+    has_one_kv_head: bool
     is_tied: bool
     has_qkv_bias: bool
     has_output_bias: bool
@@ -72,10 +75,12 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         objective=training.objective,
         is_one_row=training.objective is not Objective.SFT and training.batch == 1,
         loss=training.loss,
-        autocast=training.autocast,
+        device=training.device,
+        autocast=training.autocast and training.device is Device.CUDA,
         double_quantization=training.double_quantization,
         keep_outputs=training.keep_outputs,
         has_gradients=training.keeps_gradients,
+        has_one_kv_head=model.num_kv_heads == 1,
         is_grouped=model.num_kv_heads < model.num_heads,
         is_tied=model.is_tied,
         has_qkv_bias=model.has_qkv_bias,
@@ -90,7 +95,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
 def _masks(model: MemoryShape, training: TrainingShape, kernel: AttentionKernel) -> tuple[bool, bool]:
     """Whether the model makes a mask for layers that see everything, and one for layers with a window.
 
-    Flash attention needs none; sdpa needs one for padding, and for a window that the sequence fills
+    Flash attention needs none; sdpa needs one for padding, for packed rows, and for a window that the sequence fills
     (transformers/masking_utils.py, ``_ignore_causal_mask_sdpa``).
     """
     if kernel is AttentionKernel.FLASH:
@@ -100,4 +105,5 @@ def _masks(model: MemoryShape, training: TrainingShape, kernel: AttentionKernel)
     if kernel is AttentionKernel.EAGER:
         return sees_all, has_window
     fills_window = model.sliding_window is not None and training.sequence >= model.sliding_window
-    return sees_all and training.pad_mask, has_window and (training.pad_mask or fills_window)
+    is_masked = training.pad_mask or training.packed
+    return sees_all and is_masked, has_window and (is_masked or fills_window)

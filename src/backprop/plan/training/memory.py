@@ -10,6 +10,7 @@ from backprop.plan.decision import Decision
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.optimizer_state import memory_optimizer
 from backprop.plan.memory.plan import MemoryPlan
@@ -72,7 +73,8 @@ class Workload:
             batch=micro_batch,
             accumulation=accumulation,
             checkpoints=checkpointing,
-            pad_mask=self.is_packed or micro_batch > 1,
+            pad_mask=not self.is_packed and micro_batch > 1,
+            packed=self.is_packed,
         )
         try:
             return _predicted(self.model, training, self.rail)
@@ -106,6 +108,7 @@ def workload_of(
     on_card = rail is Rail.CUDA
     gpu = hardware.gpu
     shape = TrainingShape(
+        device=Device.CUDA if on_card else Device.CPU,
         method=_method(precision, adapter),
         objective=objective,
         offload=offloads and on_card,
@@ -120,8 +123,6 @@ def workload_of(
     )
     if gpu is not None and gpu.compute_capability is not None and gpu.compute_capability >= (9, 0):
         shape = attrs.evolve(shape, workspace_bytes=HOPPER_WORKSPACE_BYTES)
-    if not on_card:
-        shape = attrs.evolve(shape, workspace_bytes=0)
     return Workload(rail, MemoryShape.of(model), shape, is_packed)
 
 
