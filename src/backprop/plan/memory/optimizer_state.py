@@ -54,35 +54,14 @@ def paged_bytes(groups: Groups, training: TrainingShape) -> int:
 
 
 def step_bytes(groups: Groups, training: TrainingShape) -> int:
-    """What a step needs besides weights, gradients and state.
-
-    Where nothing is fused, torch steps all tensors at once on CUDA, one after the other on the CPU.
-    """
+    """What a step needs besides weights, gradients and state."""
+    if training.device is Device.CPU:
+        return host_step_bytes(groups, training.optimizer)
     if training.optimizer is MemoryOptimizer.ADAFACTOR:
         return _adafactor_step_bytes(groups)
-    if training.optimizer not in _TEMPORARIES_OF_ONE:
-        return 0
-    if training.device is Device.CUDA:
-        return sum(_bytes(group) * group.count for group in groups)
-    num_temporaries, keeps_last = _TEMPORARIES_OF_ONE[training.optimizer]
-    return max(
-        num_temporaries * _bytes(group) + (_bytes(before) if keeps_last and before is not None else 0)
-        for before, group in _neighbours(groups)
-    )
-
-
-_TEMPORARIES_OF_ONE = {
-    MemoryOptimizer.ADAMW_FOREACH: (2, True),
-    MemoryOptimizer.SGD_PLAIN: (1, False),
-}
-"""Tensors of the size of a parameter that its step makes, and whether the last lives into the next parameter's step.
-
-AdamW: the root of the second moment and the denominator. SGD: the gradient with weight decay.
-"""
-
-
-def _bytes(group: ParameterGroup) -> int:
-    return rounded(group.numel * group.itemsize)
+    if training.optimizer in (MemoryOptimizer.ADAMW_FOREACH, MemoryOptimizer.SGD_PLAIN):
+        return sum(group.count * rounded(group.numel * group.itemsize) for group in groups)
+    return 0
 
 
 def host_step_bytes(groups: Groups, optimizer: MemoryOptimizer) -> int:
@@ -93,7 +72,7 @@ def host_step_bytes(groups: Groups, optimizer: MemoryOptimizer) -> int:
             (1 + kept) * group.numel * group.itemsize + kept * (before.numel * before.itemsize if before else 0)
             for before, group in _neighbours(groups)
         )
-    return step_bytes(groups, optimizer)
+    return _adafactor_step_bytes(groups) if optimizer is MemoryOptimizer.ADAFACTOR else 0
 
 
 def _adafactor_step_bytes(groups: Groups) -> int:

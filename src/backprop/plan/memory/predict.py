@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from backprop.plan.memory.offload import host_bytes
 from backprop.plan.memory.optimizer_state import paged_bytes, step_bytes
@@ -11,7 +12,7 @@ from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import linear_shapes, static_bytes, total_bytes, trainable_parameters
 from backprop.plan.memory.step import trace_step
-from backprop.plan.memory.structure import structure_of
+from backprop.plan.memory.structure import StepStructure, structure_of
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.memory.walk import Walk
@@ -27,7 +28,7 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     Costs about 0.2 ms where a training of the same structure was predicted before, 3 to 25 ms otherwise. Raises
     ``NotModelled`` for mixtures of experts, and for offload of anything but plain full fine-tuning.
     """
-    walk, products, repeats = _sized(model, training)
+    walk, products, repeats = sized(model, training, trace_step)
     peak = walk.peak(products, repeats)
     terms = static_bytes(model, training)
     groups = trainable_parameters(model, linear_shapes(model), training)
@@ -36,26 +37,30 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     if sum(step.values()) > peak.num_bytes:
         moment, alive = "optimizer step", step
     return MemoryPlan(
-        terms=_sums(terms, alive),
+        terms=add_terms(terms, alive),
         moment=moment,
         paged_bytes=0 if training.offload else paged_bytes(groups, training),
         host_bytes=host_bytes(groups, training) if training.offload else 0,
     )
 
 
-def _sized(model: MemoryShape, training: TrainingShape) -> tuple[Walk, list[float], int]:
+def sized(
+    model: MemoryShape, training: TrainingShape, trace: Callable[[StepStructure], Walk]
+) -> tuple[Walk, list[float], int]:
+    """The walk that ``trace`` makes, the sizes to put in, and how many layers it leaves out. Raises ``NotModelled``."""
     if model.experts is not None:
         raise NotModelled(f"{model.model_type} with {model.experts.count} experts: only dense models are predicted")
     if training.offload and (training.method is not MemoryMethod.FULL or training.objective.has_reference):
         raise NotModelled("offload is predicted for full fine-tuning without a reference model")
     structure = structure_of(model, training)
-    walk = trace_step(structure)
+    walk = trace(structure)
     values = _values(model, training)
     products = [math.prod([values[dim] for dim in dims]) for dims in walk.dims]
     return walk, products, max(model.num_layers - structure.num_layers, 0)
 
 
-def _sums(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+def add_terms(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+    """The terms of all ``parts`` added up, in the order of the break-down."""
     sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
     return tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes)
 

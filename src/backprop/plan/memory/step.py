@@ -28,7 +28,7 @@ from backprop.plan.memory.walk import Events, Walk, walk_of
 
 
 @attrs.define
-class _Watch:
+class Watch:
     """Watches the nodes of backward: marks the moments and the events of the middle layer."""
 
     tape: Tape
@@ -69,7 +69,7 @@ def trace_step(structure: StepStructure) -> Walk:
         autocast=structure.autocast,
         double_quantization=structure.double_quantization,
     )
-    watch = _Watch(tape)
+    watch = Watch(tape)
     forward = _run(graph, structure, watch)
     tape.is_closed = True
     return walk_of(
@@ -84,7 +84,7 @@ def trace_step(structure: StepStructure) -> Walk:
     )
 
 
-def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, int]:
+def _run(graph: Graph, structure: StepStructure, watch: Watch) -> tuple[int, int]:
     embedding = weight(structure, ("V", "H"))
     head = embedding if structure.is_tied else weight(structure, ("V", "H"))
     layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
@@ -94,7 +94,7 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     ends = (embedding, weight(structure, ("H",)), *(() if structure.is_tied else (head,)))
     root = shards.unshard(ends) if shards is not None else []
     positions = graph.new(("S",), 8)
-    hidden, forward = _backbone(graph, structure, watch, embedding, layers, shards=shards)
+    hidden, forward = backbone(graph, structure, watch, embedding, layers, shards=shards)
     if structure.objective.is_paired:
         hidden = returned_logits(graph, hidden, head, soft_caps=structure.soft_caps_logits)
     loss, outputs = _loss(graph, structure, hidden, head)
@@ -114,7 +114,7 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     return forward
 
 
-def _backward(graph: Graph, watch: _Watch, loss: Tensor, shards: Shards | None) -> None:
+def _backward(graph: Graph, watch: Watch, loss: Tensor, shards: Shards | None) -> None:
     tape = graph.tape
     tape.mark("loss")
     tape.term = TermName.BACKWARD
@@ -125,10 +125,10 @@ def _backward(graph: Graph, watch: _Watch, loss: Tensor, shards: Shards | None) 
         tape.in_middle = False
 
 
-def _backbone(
+def backbone(
     graph: Graph,
     structure: StepStructure,
-    watch: _Watch,
+    watch: Watch,
     embedding: Tensor,
     layers: list[DecoderLayer],
     *,
@@ -207,8 +207,8 @@ def _refer(graph: Graph, structure: StepStructure) -> None:
     keeps_casts = structure.is_full and structure.autocast and structure.weight_itemsize == 4
     casts = graph.new(("L", "P"), 2) if keeps_casts else None  # autocast does not ask whether gradients are recorded
     layers = [decoder_layer(frozen) for _ in range(frozen.num_layers)]
-    hidden, _ = _backbone(graph, frozen, _Watch(graph.tape), weight(frozen, ("V", "H")), layers)
-    fused_loss(graph, hidden, weight(frozen, ("V", "H")), _head_kind(frozen))
+    hidden, _ = backbone(graph, frozen, Watch(graph.tape), weight(frozen, ("V", "H")), layers)
+    fused_loss(graph, hidden, weight(frozen, ("V", "H")), head_kind(frozen))
     graph.casts = None
     del casts
 
@@ -217,11 +217,11 @@ def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) 
     if structure.objective.is_paired:
         return paired_loss(graph, hidden, structure.objective, is_one_pair=structure.is_one_row), None
     if structure.loss is LossHead.FUSED or structure.objective.has_reference:
-        return fused_loss(graph, hidden, head, _head_kind(structure)), None
+        return fused_loss(graph, hidden, head, head_kind(structure)), None
     return full_logits_loss(
         graph, hidden, head, soft_caps=structure.soft_caps_logits, divides=structure.family.scales_residuals
     )
 
 
-def _head_kind(structure: StepStructure) -> HeadKind:
+def head_kind(structure: StepStructure) -> HeadKind:
     return HeadKind(structure.device, structure.soft_caps_logits)
