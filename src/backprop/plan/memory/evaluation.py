@@ -25,11 +25,17 @@ from backprop.plan.memory.training import TrainingShape
 from backprop.plan.memory.walk import Events, Walk, walk_of
 
 
-def predict_evaluation(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
-    """Peak of an evaluation during ``training``, whose sequence and batch are those of the held-out rows.
+def predict_evaluation(
+    model: MemoryShape, training: TrainingShape, *, longest: int, num_targets: int | None = None
+) -> MemoryPlan:
+    """Peak of an evaluation during ``training``: batches as large, of rows that are padded and not packed.
 
-    Raises ``NotModelled`` as ``predict`` does.
+    ``longest``: tokens of the longest held-out row. ``num_targets``: the learned ones of its batch; None: all that have
+    one before them. Raises ``NotModelled`` as ``predict`` does.
     """
+    training = attrs.evolve(
+        training, sequence=longest, num_targets=num_targets, packed=False, pad_mask=training.batch > 1
+    )
     walk, products, repeats = sized(model, training, trace_evaluation)
     peak = walk.peak(products, repeats)
     terms = static_bytes(model, training)
