@@ -20,9 +20,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.trainer_callback import PrinterCallback
 
 from backprop.effects.quiet import quiet_libraries
+from backprop.effects.train.heldout import heldout_loss
 from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer
 from backprop.effects.train.sequences import TrainingBatches, heldout_batches
-from backprop.effects.train.session import heldout_loss
 from backprop.effects.train.targets_alone import targets_alone
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.plan.memory.plan import MemoryPlan
@@ -66,7 +66,7 @@ def evaluation(case: Case, directory: Path) -> Comparison:
         trainer = _trainer(plan, rows, directory)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        heldout = heldout_batches(plan, ListRows(rows))
+        heldout = heldout_batches(plan, ListRows(rows), size=plan.batch.micro_batch.value)
         measured = measure(lambda: heldout_loss(trainer, heldout), alive=_tensors_of(trainer))
     return Comparison(f"{case.name}, evaluated", case.predicted_evaluation, measured)
 
@@ -125,7 +125,7 @@ def _trainer(plan: TrainPlan, rows: list[Row], directory: Path) -> PlannedTraine
         batches=TrainingBatches(plan, ListRows(rows)),
         callbacks=[],
         staging_dir=directory / "staging",
-        commit_checkpoint=lambda *_: None,
+        commit_checkpoint=lambda staged, _step: staged,
     )
 
 

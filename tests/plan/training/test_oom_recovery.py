@@ -14,7 +14,6 @@ from backprop.plan.training.oom_recovery import (
     after,
     begin,
     exhausted,
-    half_of,
     recover,
     with_recovery,
 )
@@ -24,14 +23,10 @@ IN_TRAINING = OutOfMemory(Pass.TRAINING, step=12)
 IN_EVALUATION = OutOfMemory(Pass.EVALUATION, step=12)
 
 
-@pytest.mark.parametrize(
-    ("micro_batch", "accumulation", "half"),
-    [(8, 4, 4), (2, 1, 1), (6, 4, 3), (5, 1, 1), (7, 2, 2), (9, 4, 4), (3, 8, 1), (11, 1, 1)],
-)
-def test_the_half_is_the_largest_divisor_of_the_update_not_above_it(
-    micro_batch: int, accumulation: int, half: int
-) -> None:
-    assert half_of(micro_batch, effective=micro_batch * accumulation) == half
+@pytest.mark.parametrize(("micro_batch", "half", "passes"), [(8, 4, 4), (2, 1, 16), (6, 3, 6), (5, 2, 8), (3, 1, 16)])
+def test_passes_are_halved_and_as_many_more_as_the_update_takes(micro_batch: int, half: int, passes: int) -> None:
+    state, _ = recover(RecoveryState(effective=16, micro_batch=micro_batch, heldout_batch=1), IN_TRAINING)
+    assert (state.micro_batch, state.accumulation, state.effective) == (half, passes, 16)
 
 
 def test_training_that_does_not_fit_makes_evaluations_smaller_too() -> None:

@@ -14,7 +14,7 @@ from backprop.plan.memory.autograd import Graph
 from backprop.plan.memory.loss_head import fused_loss
 from backprop.plan.memory.network import decoder_layer, weight
 from backprop.plan.memory.plan import MemoryPlan
-from backprop.plan.memory.predict import add_terms, sized
+from backprop.plan.memory.predict import NotModelled, add_terms, sized
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import static_bytes
 from backprop.plan.memory.step import Watch, backbone, head_kind
@@ -31,8 +31,10 @@ def predict_evaluation(
     """Peak of an evaluation during ``training``: batches as large, of rows that are padded and not packed.
 
     ``longest``: tokens of the longest held-out row. ``num_targets``: the learned ones of its batch; None: all that have
-    one before them. Raises ``NotModelled`` as ``predict`` does.
+    one before them. Raises ``NotModelled`` as ``predict`` does, and for weights in host memory.
     """
+    if training.offload:
+        raise NotModelled("an evaluation with weights in host memory is not predicted")
     training = attrs.evolve(
         training, sequence=longest, num_targets=num_targets, packed=False, pad_mask=training.batch > 1
     )
