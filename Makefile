@@ -50,6 +50,7 @@ soak: setup
 bench: setup
 	$(PY) benchmarks/startup.py
 	$(PY) -m benchmarks.memory_accuracy
+	$(PY) -m benchmarks.memory_measured
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py

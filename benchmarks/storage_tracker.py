@@ -2,6 +2,7 @@
 
 A dispatch mode sees what each operator makes, forward, backward and in the optimizer, as long as that runs on the
 thread that called ``measure``; on the CPU all of it does. What a kernel allocates and frees inside of itself is unseen.
+Under a dispatch mode autograd adds gradients that meet, and scatters into zeros, out of place; so does the prediction.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from backprop.plan.decision import Decision
 from backprop.plan.settings.lora import LoraSettings
 from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import lora_arguments, sft_arguments
@@ -106,6 +109,28 @@ def test_an_extended_plan_differs_only_in_its_length(settings: TrainSettings, fa
     assert attrs.evolve(longer, length=plan.length) == plan
     assert longer.length.steps.value == plan.length.steps.value + more
     assert longer.length.epochs > plan.length.epochs
+
+
+@given(train_settings(), train_facts(), st.booleans())
+def test_a_full_plan_differs_from_that_of_an_adapter_in_what_is_trained(
+    settings: TrainSettings, facts: TrainFacts, offload: bool
+) -> None:
+    roomy = attrs.evolve(facts, hardware=attrs.evolve(facts.hardware, disk_free_bytes=None))
+    asked = attrs.evolve(settings.training, mode=TrainMode.FULL, full_ft_offload=offload)
+    plan = planned(attrs.evolve(settings, training=asked), roomy)
+    assert from_data(to_data(plan), TrainPlan) == plan
+    other = planned(settings, facts)
+    assert (plan.batch, plan.length, plan.data, plan.checkpoints) == (
+        other.batch,
+        other.length,
+        other.data,
+        other.checkpoints,
+    )
+    assert other.adapter is not None
+    assert plan.adapter is None
+    assert plan.num_trainable == plan.model.num_parameters
+    if settings.training.learning_rate is None:
+        assert math.isclose(10 * plan.learning_rate.peak.value, other.learning_rate.peak.value)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.integers(1, 5))

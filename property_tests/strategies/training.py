@@ -144,6 +144,7 @@ def train_settings(draw: st.DrawFn) -> TrainSettings:
         preset=draw(st.sampled_from(LoraPreset)),
         r=draw(st.none() | st.integers(1, 512)),
         lora_alpha=draw(st.none() | st.floats(0.1, 1024)),
+        use_dora=draw(st.booleans()),
     )
     data = DataSettings(dataset_name="/data/rows.jsonl", packing=draw(st.booleans()), shuffle=draw(st.booleans()))
     return attrs.evolve(TrainSettings(), training=training, lora=lora, data=data)

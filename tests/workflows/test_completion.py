@@ -53,7 +53,7 @@ def test_the_shell_accepts_its_script(shell: Shell) -> None:
     [
         (["backprop", "tr"], ["train"]),
         (["backprop", "--ver"], ["--version"]),
-        (["backprop", "train", "--mo"], ["--model"]),
+        (["backprop", "train", "--mo"], ["--mode", "--model"]),
         (["backprop", "-v", "train", "--pac"], ["--packing"]),
         (["backprop", "train", "--no-pa"], ["--no-packing"]),
         (["backprop", "train", "--steps", "5", "--log-le"], ["--log-level"]),

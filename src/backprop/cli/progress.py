@@ -42,7 +42,7 @@ LINES: dict[str, Callable[[Any], str]] = {
     "CheckpointSaved": lambda e: f"checkpoint of step {e.step} saved",
     "CheckpointRemoved": lambda e: f"checkpoint of step {e.step} removed",
     "StoppedEarly": lambda e: f"stopped at step {e.step}: no better held-out loss since step {e.best_step}",
-    "Finished": lambda e: f"finished after {e.step} steps in {duration(e.train_seconds)}: {e.adapter}",
+    "Finished": lambda e: f"finished after {e.step} steps in {duration(e.train_seconds)}: {e.adapter or e.full_model}",
 }
 """By the name of the event's class, so that a command without events does not load their classes.
 

@@ -105,11 +105,13 @@ class Interrupted:
 
 @attrs.frozen
 class Finished:
-    """The run is complete; ``adapter`` is relative to the output directory."""
+    """The run is complete; its adapter or its model is named relative to the output directory."""
 
     step: int
-    adapter: str
+    adapter: str | None
     train_seconds: float
+    full_model: str | None = None
+    """What full fine-tuning made."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""From an accepted plan to an adapter on disk, with a record that is true at every moment in between."""
+"""From an accepted plan to an adapter or a model on disk, with a record that is true at every moment in between."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -13,7 +14,7 @@ from backprop.effects.executors import executor
 from backprop.effects.files.atomic import PARTIAL, sweep_partials
 from backprop.effects.files.token_store import RowSinks
 from backprop.effects.store.checkpoints import Checkpoint, commit_checkpoint, list_checkpoints, prune
-from backprop.effects.store.handover import hand_over_adapter
+from backprop.effects.store.handover import hand_over_adapter, hand_over_model
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
 from backprop.plan.decision import Problem
@@ -140,28 +141,18 @@ def _committer(run: Run) -> CommitCheckpoint:
 
 
 def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
-    """The adapter of the best step, else of the last, goes to its place; ``<output>/lora`` leads to it."""
+    """The result of the best step, else of the last, goes to its place; ``<output>/lora`` or ``/model`` leads to it."""
     events = run.store.events(run.record.run_id)
     losses, evaluations = losses_of(events), evaluations_so_far(events)
     step = step_to_hand_over(evaluations, steps_done=steps_done)
     last_loss = losses[-1][1] if losses else None
-    tokenizer = run.plan.tokenizer
-    adapter = hand_over_adapter(
-        run.directory,
-        checkpoint=run.directory / checkpoint_name(step),
-        model_dir=Path(run.plan.model.directory or weights_directory(run.plan.model)),
-        chat_template=tokenizer.chat_template if tokenizer else None,
-        card=model_card(
-            run.plan,
-            run_id=run.record.run_id,
-            steps_done=steps_done,
-            last_loss=last_loss,
-            best_loss=evaluations.best_loss,
-        ),
+    card = model_card(
+        run.plan, run_id=run.record.run_id, steps_done=steps_done, last_loss=last_loss, best_loss=evaluations.best_loss
     )
-    relative = adapter.relative_to(run.store.output_dir).as_posix()
+    result = _hand_over(run, step, card).relative_to(run.store.output_dir).as_posix()
+    adapter, full_model = (result, None) if run.plan.adapter else (None, result)
     train_seconds = (run.record.train_seconds or 0.0) + seconds
-    run.tell(Finished(steps_done, relative, train_seconds))
+    run.tell(Finished(steps_done, adapter, train_seconds, full_model))
     record = run.change(
         run_status=RunStatus.COMPLETED,
         ended_at=utc_text(datetime.now(UTC)),
@@ -170,11 +161,25 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
         best_loss=evaluations.best_loss,
         best_step=evaluations.best_step,
         train_seconds=train_seconds,
-        adapter=relative,
+        adapter=adapter,
+        full_model=full_model,
         problem=None,
     )
-    run.store.publish(relative)
+    run.store.publish(result)
     return record
+
+
+def _hand_over(run: Run, step: int, card: str) -> Path:
+    plan = run.plan
+    common: dict[str, Any] = {
+        "checkpoint": run.directory / checkpoint_name(step),
+        "model_dir": Path(plan.model.directory or weights_directory(plan.model)),
+        "chat_template": plan.tokenizer.chat_template if plan.tokenizer else None,
+        "card": card,
+    }
+    if plan.adapter is not None:
+        return hand_over_adapter(run.directory, **common)
+    return hand_over_model(run.directory, **common, dtype=plan.precision.storage.value)
 
 
 def _interrupted(command: str, run: Run, step: int, seconds: float, warnings: tuple[Problem, ...]) -> Outcome:
@@ -216,6 +221,7 @@ def _report(run: Run, record: RunRecord) -> TrainReport:
         run_status=record.run_status,
         run_dir=str(run.directory),
         adapter=str(run.store.output_dir / record.adapter) if record.adapter else None,
+        full_model=str(run.store.output_dir / record.full_model) if record.full_model else None,
         steps_done=record.steps_done,
         num_steps=record.num_steps,
         last_loss=record.last_loss,

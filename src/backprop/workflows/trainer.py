@@ -56,7 +56,8 @@ class Trainer:
         return report.plan
 
     def train(self, data: str | os.PathLike[str], *, steps: int | None = None) -> TrainReport:
-        """Plan and execute a run on a file or a Hub data set; the finished adapter is at ``report.adapter``.
+        """Plan and execute a run on a file or a Hub data set; the finished adapter is at ``report.adapter``,
+        with ``mode="full"`` the model at ``report.full_model``.
 
         Raises ``BackpropError`` with the refusal or with what ended the run, RUNTIME_TRAINING_ABORTED for Ctrl-C.
         """

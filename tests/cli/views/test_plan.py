@@ -13,6 +13,8 @@ from backprop.cli.views.plan import show_plan
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import RowCount
 from backprop.plan.quantity import quantity
+from backprop.plan.settings.model import Dtype
+from backprop.plan.settings.training import TrainMode
 from tests.plan.training.worlds import GIB, card, dataset, planned, settings, tokens, world
 
 WIDE = Style(width=400)
@@ -74,3 +76,11 @@ def test_control_characters_of_names_are_written_out() -> None:
 )
 def test_quantities_keep_the_digits_that_matter(number: float, text: str) -> None:
     assert quantity(number) == text
+
+
+def test_a_full_plan_shows_its_weights_where_an_adapter_would_stand() -> None:
+    wanted = settings(training={"mode": TrainMode.FULL, "full_ft_offload": True}, model={"dtype": Dtype.BFLOAT16})
+    text = show_plan(planned(wanted, world()), WIDE)
+    assert "Adapter" not in text
+    for words in ("134.5 M", "stochastic", "offload", "gloo", "norms and biases have none"):
+        assert words in text

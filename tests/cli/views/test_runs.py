@@ -72,6 +72,7 @@ def a_report(**changes: object) -> TrainReport:
         run_status=RunStatus.COMPLETED,
         run_dir="out/runs/r",
         adapter="out/my runs/r/adapter",
+        full_model=None,
         steps_done=9,
         num_steps=10,
         last_loss=1.25,
@@ -89,6 +90,12 @@ def test_a_finished_run_says_what_to_do_with_it() -> None:
     assert "9 of 10 in 1:01" in text
     assert "1.5000 held out, at step 6" in text
     assert 'backprop generate "out/my runs/r/adapter"' in text
+
+
+def test_a_finished_full_run_names_its_model() -> None:
+    text = train.show(a_report(adapter=None, full_model="out/runs/r/model"), STYLE)
+    assert "backprop generate out/runs/r/model" in text
+    assert "adapter" not in text
 
 
 def test_a_run_that_did_not_finish_leaves_the_word_to_its_problem() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backprop.effects.store.published import publish_adapter
+from backprop.effects.store.published import publish
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def names_in(directory: Path) -> list[str]:
 
 def test_lora_leads_to_the_latest_adapter_by_a_relative_link(output: Path) -> None:
     for run in ("first", "second"):
-        publish_adapter(output, adapter(output, run))
+        publish(output, adapter(output, run))
         assert (output / "lora" / "weights").read_text() == run
     assert names_in(output) == ["lora", "runs"]
     moved = output.rename(output.with_name("moved"))
@@ -39,22 +39,32 @@ def test_lora_leads_to_the_latest_adapter_by_a_relative_link(output: Path) -> No
 
 def test_where_there_are_no_links_lora_is_a_copy(output: Path) -> None:
     for run in ("first", "second"):
-        publish_adapter(output, adapter(output, run), link=no_links)
+        publish(output, adapter(output, run), link=no_links)
         assert (output / "lora" / "weights").read_text() == run
     assert not (output / "lora").is_symlink()
     assert names_in(output) == ["lora", "runs"]
 
 
 def test_a_link_replaces_a_link_whose_run_was_removed(output: Path) -> None:
-    publish_adapter(output, adapter(output, "first"))
+    publish(output, adapter(output, "first"))
     shutil.rmtree(output / "runs" / "first")
-    publish_adapter(output, adapter(output, "second"))
+    publish(output, adapter(output, "second"))
     assert (output / "lora" / "weights").read_text() == "second"
 
 
 def test_a_directory_that_was_there_before_is_kept(output: Path) -> None:
     (output / "lora").mkdir()
     (output / "lora" / "mine").touch()
-    publish_adapter(output, adapter(output, "first"))
+    publish(output, adapter(output, "first"))
     assert (output / "lora.former-1" / "mine").exists()
+    assert (output / "lora" / "weights").read_text() == "first"
+
+
+def test_a_model_is_published_beside_an_adapter_of_an_earlier_run(output: Path) -> None:
+    publish(output, adapter(output, "first"))
+    model = output / "runs" / "second" / "model"
+    model.mkdir()
+    (model / "weights").write_text("all of them")
+    assert publish(output, model) == output / "model"
+    assert (output / "model" / "weights").read_text() == "all of them"
     assert (output / "lora" / "weights").read_text() == "first"

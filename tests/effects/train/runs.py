@@ -17,6 +17,7 @@ from backprop.effects.train.task import TrainResult, TrainTask
 from backprop.plan.data.order import epoch_order
 from backprop.plan.events import Event, Step
 from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.settings.training import TrainMode
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
 from tests.plan.training.worlds import CPU_MACHINE, dataset, planned, settings, tokens, world
@@ -60,7 +61,8 @@ def make_plan(model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = N
 
     base = {"training": {"max_steps": 4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}}
     merged = {name: {**base.get(name, {}), **groups.get(name, {})} for name in {*base, *groups, "lora"}}
-    merged["lora"] = {"r": 4, "lora_dropout": 0.0, **merged["lora"]}
+    if merged["training"].get("mode") is not TrainMode.FULL:
+        merged["lora"] = {"r": 4, "lora_dropout": 0.0, **merged["lora"]}
     facts = world(
         data=facts_of(rows),
         heldout=facts_of(heldout) if heldout else None,
@@ -82,7 +84,8 @@ class Trained:
         return [e.loss for e in self.events if isinstance(e, Step)]
 
     def weights(self, step: int) -> dict[str, torch.Tensor]:
-        loaded: dict[str, torch.Tensor] = load_file(self.directory / f"checkpoint-{step}" / "adapter_model.safetensors")
+        (file,) = (self.directory / f"checkpoint-{step}").glob("*.safetensors")
+        loaded: dict[str, torch.Tensor] = load_file(file)
         return loaded
 
 

@@ -24,7 +24,8 @@ def in_one_pass(plan: TrainPlan) -> TrainPlan:
     """One step over all sequences, so that packed and unpacked see the same rows whatever their order."""
     micro = attrs.evolve(plan.batch.micro_batch, value=plan.length.sequences)
     one = attrs.evolve(plan.batch.accumulation, value=1)
-    return attrs.evolve(plan, batch=attrs.evolve(plan.batch, micro_batch=micro, accumulation=one))
+    batch = attrs.evolve(plan.batch, micro_batch=micro, accumulation=one, effective=plan.length.sequences)
+    return attrs.evolve(plan, batch=batch)
 
 
 def test_losses_and_adapter_equal_a_plain_trl_script(model_dir: Path, tmp_path: Path) -> None:

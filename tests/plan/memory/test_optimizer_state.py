@@ -99,7 +99,7 @@ def test_a_step_needs_what_the_librarys_needs(optimizer: Optimizer, fp32: bool, 
         made.step()
     training = training_of(optimizer, fp32=fp32)
     weights = sum(group.count * group.numel * group.itemsize for group in groups_of(training))
-    assert step_bytes(groups_of(training), training.optimizer) == pytest.approx(
+    assert step_bytes(groups_of(training), training) == pytest.approx(
         allocations.peak_bytes, rel=0.01, abs=weights // 100
     )
 

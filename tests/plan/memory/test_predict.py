@@ -11,6 +11,7 @@ from benchmarks.memory_accuracy import compare
 
 from backprop.plan.facts.model import Experts
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.predict import NotModelled, predict
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
@@ -27,7 +28,11 @@ SMALL = MemoryShape(
     vocab=128256,
     is_tied=True,
 )
+ON_CPU = TrainingShape(device=Device.CPU, attention=AttentionKernel.SDPA, fp32_weights=True, checkpoints=False)
 TRAININGS = (
+    ON_CPU,
+    attrs.evolve(ON_CPU, method=MemoryMethod.FULL, optimizer=MemoryOptimizer.ADAMW_FOREACH, sequence=16),
+    attrs.evolve(ON_CPU, fp32_weights=False, packed=True, checkpoints=True),
     TrainingShape(),
     TrainingShape(method=MemoryMethod.QLORA, optimizer=MemoryOptimizer.ADAMW_8BIT_PAGED),
     TrainingShape(method=MemoryMethod.DORA, sequence=512),
@@ -134,3 +139,26 @@ def test_a_prediction_is_cheap_once_its_structure_was_seen() -> None:
         predict(SMALL, attrs.evolve(training, sequence=sequence))
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.001
+
+
+def test_only_learned_tokens_go_through_the_head() -> None:
+    few, half, all_but_first = (
+        predict(SMALL, attrs.evolve(ON_CPU, num_targets=num_targets)).peak_bytes for num_targets in (20, 1000, 2047)
+    )
+    assert few < half < all_but_first == predict(SMALL, ON_CPU).peak_bytes
+
+
+def test_the_cpu_has_no_workspace_and_does_not_cast() -> None:
+    asked = attrs.evolve(ON_CPU, autocast=True)
+    assert predict(SMALL, asked) == predict(SMALL, attrs.evolve(asked, autocast=False, workspace_bytes=0))
+    assert TermName.WORKSPACE not in {term.name for term in predict(SMALL, asked).terms}
+
+
+def test_on_the_cpu_plain_adamw_needs_two_copies_of_the_largest_weight_alone() -> None:
+    """Embeddings and head come first and last; beside the head stands what is left of the last layer's largest."""
+    untied = attrs.evolve(SMALL, is_tied=False)
+    training = attrs.evolve(ON_CPU, method=MemoryMethod.FULL, optimizer=MemoryOptimizer.ADAMW_FOREACH, sequence=16)
+    plan = predict(untied, training)
+    largest = 4 * SMALL.vocab * SMALL.hidden
+    assert plan.moment == "optimizer step"
+    assert {t.name: t.bytes for t in plan.terms}[TermName.STEP] - 2 * largest == 4 * SMALL.hidden * SMALL.intermediate

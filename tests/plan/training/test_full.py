@@ -134,16 +134,20 @@ def test_offload_takes_the_backend_of_the_rail_and_host_memory_for_everything() 
     plan = planned(full(training={"full_ft_offload": True}), facts)
     assert plan.offload is not None
     assert plan.offload.backend is CollectiveBackend.NCCL
-    # bfloat16 weights, gradients and two states of 7.6 billion parameters.
-    assert plan.offload.host_bytes == 8 * 7_615_616_512
+    assert plan.memory is not None
+    # bfloat16 weights, gradients and two states of 7.6 billion parameters, and what pinned memory rounds up.
+    assert 8 * 7_615_616_512 < plan.memory.host_bytes < 16 * 7_615_616_512
     assert plan.optimizer.value is Optimizer.ADAMW_TORCH
     assert plan.warnings == ()
 
 
-def test_offload_beyond_the_host_memory_is_a_warning() -> None:
+def test_offload_beyond_the_host_memory_is_refused() -> None:
     small = attrs.evolve(card(80), ram_available_bytes=16 * GIB, disk_free_bytes=2000 * GIB)
-    plan = planned(full(training={"full_ft_offload": True}), world(model="Qwen/Qwen2.5-7B-Instruct", hardware=small))
-    assert [p.code for p in plan.warnings] == ["RUNTIME_OUT_OF_MEMORY"]
+    facts = world(model="Qwen/Qwen2.5-7B-Instruct", hardware=small)
+    plan = plan_train(full(training={"full_ft_offload": True}), facts, origins=Origins())
+    assert isinstance(plan, Refused)
+    assert [p.code for p in plan.problems] == ["RUNTIME_MEMORY_INSUFFICIENT"]
+    assert "in host memory" in plan.problems[0].message
 
 
 def test_offload_on_the_cpu_runs_and_says_that_it_saves_nothing() -> None:

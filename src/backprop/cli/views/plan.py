@@ -128,8 +128,8 @@ def _weights(plan: TrainPlan) -> Iterator[Line]:
     if plan.rounding is not None:
         yield _line("rounding", plan.rounding, plan.rounding.value.value)
     if plan.offload is not None:
-        gib = plan.offload.host_bytes / 2**30
-        yield "host memory", f"{gib:.1f} GiB", f"weights, gradients, optimizer; FSDP2 over {plan.offload.backend.value}"
+        backend = plan.offload.backend.value
+        yield "offload", "to host memory", f"weights, gradients and optimizer; FSDP2 over {backend}"
 
 
 def _adapter(plan: TrainPlan, adapter: AdapterPlan) -> Iterator[Line]:
@@ -198,7 +198,8 @@ def _update(plan: TrainPlan) -> Iterator[Line]:
     yield _line("warm-up", rate.warmup_steps, _count(rate.warmup_steps.value, "step"))
     yield _line("optimizer", plan.optimizer, plan.optimizer.value.value)
     if plan.weight_decay:
-        yield "weight decay", f"{plan.weight_decay:g}", "decoupled, on every trainable weight"
+        where = "every trainable weight" if plan.adapter else "every matrix; norms and biases have none"
+        yield "weight decay", f"{plan.weight_decay:g}", f"decoupled, on {where}"
     yield "gradient norm", f"at most {plan.max_grad_norm:g}", "longer gradients are scaled down"
 
 
@@ -219,5 +220,8 @@ def _memory(plan: TrainPlan) -> Iterator[Line]:
         yield "reserved", gib(memory.reserved_bytes), f"the allocator holds about {memory.reserve_share:.0%} more"
     outside = "the CUDA context" if plan.rail.value is Rail.CUDA else "the process with its libraries"
     yield "needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} of {outside}"
+    if memory.host_bytes:
+        free = gib(budget.host_free_bytes) if budget and budget.host_free_bytes else "an unknown amount"
+        yield "host memory", gib(memory.host_bytes), f"of {free} that are free"
     if budget is not None:
         yield "free", gib(budget.free_bytes), f"of {gib(budget.total_bytes)}, {budget.place}"

@@ -50,6 +50,8 @@ def _head(report: ShowRunReport, style: Style) -> Iterator[tuple[str, str]]:
         yield "trained for", duration(report.train_seconds)
     if report.adapter:
         yield "adapter", printable(report.adapter)
+    if report.full_model:
+        yield "model", printable(report.full_model)
     yield "plan", report.fingerprints.plan
 
 

@@ -27,7 +27,8 @@ def show_planned(event: Planned, style: Style) -> str:
 
 
 def _ended(report: TrainReport, style: Style) -> str:
-    if report.run_status is not RunStatus.COMPLETED or report.adapter is None:
+    result = report.adapter or report.full_model
+    if report.run_status is not RunStatus.COMPLETED or result is None:
         return ""  # the problem that stands on stderr says it all
     pairs = [
         ("run", report.run_id),
@@ -36,8 +37,8 @@ def _ended(report: TrainReport, style: Style) -> str:
     ]
     if report.best_loss is not None:
         pairs.append(("best", f"{report.best_loss:.4f} held out, at step {report.best_step}"))
-    adapter = printable(report.adapter)
-    pairs += [("adapter", adapter), ("ask it", f'backprop generate {_quoted(adapter)} "…"')]
+    where = printable(result)
+    pairs += [("adapter" if report.adapter else "model", where), ("ask it", f'backprop generate {_quoted(where)} "…"')]
     return f"\n{style.pairs(pairs)}"
 
 

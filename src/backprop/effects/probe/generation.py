@@ -28,7 +28,7 @@ def observe_target(path: str) -> TargetFacts | Absent:
         return _absent(f"{path} does not exist.", "Give the --output of a train run, or an adapter directory.")
     if not top.is_dir():
         return _absent(f"{path} is not a directory.", "Give the directory that the adapter's files stand in.")
-    for directory in (top / inside for inside in INSIDE):
+    for directory in _newest_first([top / inside for inside in INSIDE]):
         if (directory / ADAPTER_CONFIG).is_file():
             return _adapter(directory)
         if (directory / "config.json").is_file():
@@ -38,6 +38,14 @@ def observe_target(path: str) -> TargetFacts | Absent:
         f"{path} holds neither an adapter nor a model: there is no {looked_for}.",
         "If a run was to write there, see how it ended with `backprop runs`.",
     )
+
+
+def _newest_first(places: list[Path]) -> list[Path]:
+    """The same places; of an output's ``lora`` and ``model`` the one that was handed over last comes first."""
+    before, (lora, model), after = places[:1], places[1:3], places[3:]
+    both = lora.is_dir() and model.is_dir()
+    is_newer = both and model.lstat().st_mtime_ns > lora.lstat().st_mtime_ns
+    return [*before, *((model, lora) if is_newer else (lora, model)), *after]
 
 
 def _adapter(directory: Path) -> TargetFacts | Absent:

@@ -1,11 +1,17 @@
-"""The finished adapter of a run: the weights of one of its checkpoints beside the tokenizer's own files."""
+"""What a run hands over: the weights of one of its checkpoints beside the model's own files."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from backprop.effects.files.atomic import PARTIAL, replace_directory, writing
+from backprop.effects.files.json_file import read_object
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 TOKENIZER_FILES = (
@@ -19,6 +25,8 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
+WHOLE_WEIGHTS = "model*.safetensors*"
+"""One file, or shards and their index."""
 
 
 def hand_over_adapter(
@@ -30,12 +38,41 @@ def hand_over_adapter(
     Raises ``BackpropError``; on failure a former adapter stands.
     """
     final = run_dir / "adapter"
-    staged = run_dir / f"{PARTIAL}adapter"
+    with _assembled(final, model_dir=model_dir, chat_template=chat_template, card=card) as staged:
+        for name in ADAPTER_FILES:
+            shutil.copyfile(checkpoint / name, staged / name)
+    return final
+
+
+def hand_over_model(
+    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: str, dtype: str
+) -> Path:
+    """Put ``<run>/model`` together and into place as :func:`hand_over_adapter` does; its path.
+
+    The weights are the checkpoint's own files under a second name where the file system can do that. The model's
+    configurations and its code, if it has any, are those that it came with, but for ``dtype``, torch's name of the
+    format that the weights are held in now.
+    """
+    final = run_dir / "model"
+    with _assembled(final, model_dir=model_dir, chat_template=chat_template, card=card) as staged:
+        for weights in sorted(checkpoint.glob(WHOLE_WEIGHTS)):
+            _link_or_copy(weights, staged / weights.name)
+        for path in (model_dir / "generation_config.json", *sorted(model_dir.glob("*.py"))):
+            if path.is_file():
+                shutil.copyfile(path, staged / path.name)
+        config = _with_dtype(read_object(model_dir / "config.json"), dtype)
+        (staged / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return final
+
+
+@contextmanager
+def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card: str) -> Iterator[Path]:
+    """A directory to put weights in, which becomes ``final`` with tokenizer, template and card."""
+    staged = final.with_name(f"{PARTIAL}{final.name}")
     with writing(final):
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
-        for name in ADAPTER_FILES:
-            shutil.copyfile(checkpoint / name, staged / name)
+        yield staged
         for name in TOKENIZER_FILES:
             if (model_dir / name).is_file():
                 shutil.copyfile(model_dir / name, staged / name)
@@ -43,4 +80,17 @@ def hand_over_adapter(
             (staged / CHAT_TEMPLATE_FILE).write_text(chat_template, encoding="utf-8")
         (staged / "README.md").write_text(card, encoding="utf-8")
     replace_directory(staged, final)
-    return final
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    # Nothing ever writes into a weight file, so that checkpoint and model can share it.
+    try:
+        os.link(source, target)
+    except (OSError, NotImplementedError):
+        shutil.copyfile(source, target)
+
+
+def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """Under the name that the configuration has for it: ``torch_dtype`` before transformers 5, ``dtype`` since."""
+    old = "torch_dtype" in config and "dtype" not in config
+    return {**config, "torch_dtype" if old else "dtype": dtype}

@@ -23,7 +23,7 @@ from backprop.effects.store.layout import (
     run_path,
 )
 from backprop.effects.store.liveness import observe_status
-from backprop.effects.store.published import publish_adapter
+from backprop.effects.store.published import publish
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event
@@ -139,10 +139,10 @@ class HistoryStore:
         """Drop what was measured beyond ``after_step``."""
         truncate_events(events_path(self.run_dir(run_id)), after_step)
 
-    def publish(self, adapter: str) -> None:
-        """Let ``<output>/lora`` lead to an adapter, given relative to the output directory."""
+    def publish(self, result: str) -> None:
+        """Let ``<output>/lora`` or ``<output>/model`` lead to a result, given relative to the output directory."""
         with self._locked():
-            publish_adapter(self.output_dir, self.output_dir / adapter)
+            publish(self.output_dir, self.output_dir / result)
 
     def _write(self, record: RunRecord) -> None:
         """Under the lock. The record first: an index that a kill leaves behind is mended by whoever reads it."""

@@ -11,13 +11,17 @@ def history_path(output_dir: Path) -> Path:
 
 
 def history_lock_path(output_dir: Path) -> Path:
-    """Held by who writes the index or moves ``lora``."""
+    """Held by who writes the index or moves ``lora`` or ``model``."""
     return output_dir / ".history.lock"
 
 
-def published_path(output_dir: Path) -> Path:
-    """What leads to the adapter of the run that finished last."""
-    return output_dir / "lora"
+PUBLISHED_AS = {"adapter": "lora", "model": "model"}
+"""What leads to the adapter or the model of the run that finished last, by its name in the run's directory."""
+
+
+def published_path(output_dir: Path, result: Path) -> Path:
+    """What leads to ``result`` once its run has finished last of those that made its kind."""
+    return output_dir / PUBLISHED_AS[result.name]
 
 
 def runs_path(output_dir: Path) -> Path:

@@ -12,11 +12,12 @@ from backprop.effects.train.translation import translated
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import Loadable, load_arguments, lora_arguments, quantization_arguments
+from backprop.plan.training.plan import TrainPlan
 
 
-def load_base(plan: Loadable, model_dir: str) -> transformers.PreTrainedModel:
+def load_base(plan: Loadable, model_dir: str, *, in_host_memory: bool = False) -> transformers.PreTrainedModel:
     """The base weights in the planned format. Raises ``BackpropError`` DEP_MODEL_LOAD_FAILED."""
-    arguments = load_arguments(plan)
+    arguments = load_arguments(plan, in_host_memory=in_host_memory)
     arguments["dtype"] = getattr(torch, arguments["dtype"])
     quantization = quantization_arguments(plan)
     if quantization is not None:
@@ -25,6 +26,16 @@ def load_base(plan: Loadable, model_dir: str) -> transformers.PreTrainedModel:
         model: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(model_dir, **arguments)
     _forbid_repacking(model)
     model.config.use_cache = False
+    return model
+
+
+def load_whole(plan: TrainPlan, model_dir: str) -> transformers.PreTrainedModel:
+    """The weights of a model directory or a checkpoint, all of them to be trained; offloaded ones in host memory."""
+    model = load_base(plan, model_dir, in_host_memory=plan.offload is not None)
+    model.requires_grad_(True)
+    # transformers refuses to save weights beside a generation configuration that contradicts itself, as some
+    # repositories' do; theirs is handed over unchanged when the run ends.
+    model.generation_config = transformers.GenerationConfig()
     return model
 
 

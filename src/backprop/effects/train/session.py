@@ -1,4 +1,4 @@
-"""One training run on torch, TRL and PEFT: load, train, hand over the adapter."""
+"""One training run on torch, TRL and PEFT: load, train, save."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from backprop.effects.quiet import quiet_libraries
+from backprop.effects.train.full_trainer import FullTrainer, OffloadedTrainer, own_optimizer
 from backprop.effects.train.interrupts import stop_requests
-from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer
+from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer, load_whole
+from backprop.effects.train.offload import process_group, shard
 from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
 from backprop.effects.train.sequences import Tensors, TrainingBatches, heldout_batches
 from backprop.effects.train.targets_alone import targets_alone
@@ -25,10 +28,9 @@ from backprop.plan.training.plan import TrainPlan
 
 def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
     """Execute the plan. Raises ``BackpropError`` with RUNTIME_, DEP_ codes; KeyboardInterrupt at a second Ctrl-C."""
-    with quiet_libraries():
+    with quiet_libraries(), process_group(plan.offload):
         emit(Stage("loading the model"))
-        base = load_base(plan, task.model_dir)
-        model = base if plan.adapter is None else add_adapter(plan.adapter, base, base=plan.model)
+        model = _load(plan, task)
         tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
         with stop_requests() as request:
             stopper = Stopper(request, emit=emit)
@@ -41,10 +43,19 @@ def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
     return TrainResult(trainer.state.global_step, stopper.stopped, time.perf_counter() - begun)
 
 
+def _load(plan: TrainPlan, task: TrainTask) -> PeftModel | PreTrainedModel:
+    if plan.adapter is not None:
+        return add_adapter(plan.adapter, load_base(plan, task.model_dir), base=plan.model)
+    model = load_whole(plan, str(task.resume_from or task.model_dir))
+    if plan.offload is not None:
+        shard(model, plan)
+    return model
+
+
 def _trainer(
     plan: TrainPlan,
     task: TrainTask,
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     tokenizer: Any,
     stopper: Stopper,
     emit: Emit,
@@ -52,7 +63,8 @@ def _trainer(
     batches = TrainingBatches(plan, task.rows)
     evaluator = Evaluator(plan, state=task.evaluations, emit=emit) if plan.evaluation else None
     reporter = StepReporter(plan, emit=emit, tokens_in_step=batches.tokens_in_step)
-    trainer = PlannedTrainer(
+    kind = PlannedTrainer if plan.adapter else OffloadedTrainer if plan.offload else FullTrainer
+    trainer = kind(
         plan,
         model=model,
         tokenizer=tokenizer,
@@ -60,6 +72,7 @@ def _trainer(
         callbacks=[reporter, *([evaluator] if evaluator else []), stopper],
         staging_dir=task.staging_dir,
         commit_checkpoint=task.commit_checkpoint,
+        own_optimizer=own_optimizer(plan),
     )
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset as TableDataset
 from peft import PeftModel
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from backprop.effects.train.sequences import Tensors, TrainingBatches
@@ -27,12 +27,13 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self,
         plan: TrainPlan,
         *,
-        model: PeftModel,
+        model: PeftModel | PreTrainedModel,
         tokenizer: Any,
         batches: TrainingBatches,
         callbacks: list[TrainerCallback],
         staging_dir: Path,
         commit_checkpoint: CommitCheckpoint,
+        own_optimizer: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
     ) -> None:
         self._batches = batches
         self._staging_dir = staging_dir
@@ -45,6 +46,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
             data_collator=batches.collator,
             processing_class=tokenizer,
             callbacks=callbacks,
+            optimizer_cls_and_kwargs=own_optimizer,
         )
         # Checkpoints hold what changes; the tokenizer's files are copied unchanged when the run ends.
         self.processing_class = None

@@ -4,7 +4,8 @@
 ``K`` = G · head_dim. Each layer counts as one with rotary embeddings; SmolLM3's few without keep the same tensors and
 pass fewer temporaries.
 Sources: transformers' ``apply_rotary_pos_emb`` and ``eager_attention_forward``; aten's flash attention backward
-(aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, ``mha_bwd``).
+(aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, ``mha_bwd``; on the CPU transformers/attention.cpp,
+``_scaled_dot_product_flash_attention_cpu_backward``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import attrs
 
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.autograd import Graph, Tensor
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.projection import Projection
 
 
@@ -34,6 +36,7 @@ class AttentionKind:
     kernel: AttentionKernel
     is_grouped: bool
     """Fewer key-value heads than heads."""
+    has_one_kv_head: bool
     rotates_part: bool
     """Phi-3: the rotated part of a head is cut off and joined again, whether or not it is the whole head."""
     soft_caps: bool
@@ -41,6 +44,7 @@ class AttentionKind:
     """Eager with more than one sequence: batched matmul needs batch and heads adjacent, so it copies its factors."""
     norms_last: bool
     """Gemma 3 norms queries and keys when the values are there, others as soon as each is made."""
+    device: Device
 
 
 @attrs.frozen(eq=False)
@@ -110,21 +114,26 @@ class Attention:
             return self._eager(graph, query, key, value, mask)
         if mask is not None and self.kind.kernel is AttentionKernel.SDPA:
             return self._masked(graph, query, key, value)
-        return _flash(graph, query, key, value, is_grouped=self.kind.is_grouped), None
+        return self._flash(graph, query, key, value, is_grouped=self.kind.is_grouped), None
+
+    def _flash(
+        self, graph: Graph, query: Tensor, key: Tensor, value: Tensor, *, is_grouped: bool, bias: Tensor | None = None
+    ) -> Tensor:
+        query, key, value = (op.autocast(graph, one) for one in (query, key, value))
+        if self.kind.device is Device.CPU:
+            return _flash_on_cpu(graph, query, key, value, bias=bias)
+        return _flash(graph, query, key, value, is_grouped=is_grouped, bias=bias)
 
     def _masked(self, graph: Graph, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:
         """A mask rules out grouped heads and turns into an additive bias that each layer keeps."""
-        if self.kind.is_grouped:
-            key = op.repeat(graph, key, ("T", "Q"))
-            value = op.repeat(graph, value, ("T", "Q"))
-        bias = graph.new(("T", "S"), 2)
-        return _flash(graph, query, key, value, is_grouped=False, bias=bias), None
+        key, value = self._repeated(graph, key), self._repeated(graph, value)
+        bias = graph.new(("T", "S"), 2 if graph.autocast else query.itemsize)
+        return self._flash(graph, query, key, value, is_grouped=False, bias=bias), None
 
     def _eager(
         self, graph: Graph, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        key_states = op.repeat(graph, key, ("T", "Q")) if self.kind.is_grouped else key
-        value_states = op.repeat(graph, value, ("T", "Q")) if self.kind.is_grouped else value
+        key_states, value_states = self._repeated(graph, key), self._repeated(graph, value)
         weights = op.scale(graph, self._scores(graph, query, key_states))
         if self.kind.soft_caps:
             weights = op.scale(graph, weights)
@@ -136,6 +145,12 @@ class Attention:
         attended = op.matmul(graph, op.autocast(graph, weights), self._factor(graph, value_states), ("T", "Q"))
         attended = op.copy(graph, attended)
         return attended, weights
+
+    def _repeated(self, graph: Graph, x: Tensor) -> Tensor:
+        """``repeat_kv``: a copy, but for a single head, of which ``reshape`` leaves a view."""
+        if not self.kind.is_grouped:
+            return x
+        return (op.expand if self.kind.has_one_kv_head else op.repeat)(graph, x, ("T", "Q"))
 
     def _scores(self, graph: Graph, query: Tensor, key: Tensor) -> Tensor:
         return op.matmul(graph, self._factor(graph, query), self._factor(graph, key), ("T", "N", "S"))
@@ -169,7 +184,6 @@ def _flash(
     Backward makes the row sums and a query gradient in fp32, both with the sequence rounded up to 128, and for grouped
     heads key and value gradients of every head before they are summed.
     """
-    query, key, value = (op.autocast(graph, one) for one in (query, key, value))
 
     def formula(g: Graph, _saved: list[Tensor], _grads: list[Tensor | None]) -> Sequence[Tensor | None]:
         held = [g.new(("B", "S128", "N"), 4), g.new(("B", "S128", "Q32"), 4)]
@@ -183,5 +197,18 @@ def _flash(
     output = graph.result(("T", "Q"), query.itemsize, node)
     statistics = [graph.new(("T", "N"), 4), graph.new((), 16)]
     for saved in (query, key, value, output, *statistics, *([bias] if bias is not None else [])):
+        graph.save(node, saved)
+    return output
+
+
+def _flash_on_cpu(graph: Graph, query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """Saves the same, but no random state; grouped heads as they are, and backward makes the three gradients alone."""
+    factors = [(one.dims, one.itemsize) for one in (query, key, value)]
+    node = graph.record(
+        [query, key, value], lambda g, _saved, _grads: [g.new(dims, itemsize) for dims, itemsize in factors]
+    )
+    output = graph.result(("T", "Q"), query.itemsize, node)
+    statistics = graph.new(("T", "N"), 4)
+    for saved in (query, key, value, output, statistics, *([bias] if bias is not None else [])):
         graph.save(node, saved)
     return output

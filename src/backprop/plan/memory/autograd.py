@@ -106,13 +106,21 @@ class Graph:
     """Operations on tensors, written on a tape."""
 
     def __init__(
-        self, tape: Tape, *, has_gradients: bool = False, autocast: bool = True, double_quantization: bool = True
+        self,
+        tape: Tape,
+        *,
+        has_gradients: bool = False,
+        autocast: bool = True,
+        double_quantization: bool = True,
+        is_recording: bool = True,
     ) -> None:
         self.tape = tape
         self.has_gradients = has_gradients
         """The gradients of an earlier micro-step are there; new ones are added in place."""
         self.autocast = autocast
         self.double_quantization = double_quantization
+        self.is_recording = is_recording
+        """Not under ``no_grad``."""
         self.gradients: list[Tensor] = []
         self.casts: dict[int, tuple[Tensor, Tensor]] | None = None
         """Parameters cast by autocast, kept until its context ends."""
@@ -133,8 +141,8 @@ class Graph:
         return Tensor(dims, itemsize, self.tape.allocate(dims, itemsize, term=term))
 
     def record(self, inputs: list[Tensor], formula: Formula, saves: Sequence[Tensor] = ()) -> Node | None:
-        """The node of an operation on ``inputs``, or None when none of them needs a gradient."""
-        if not any(tensor.needs_grad for tensor in inputs):
+        """The node of an operation on ``inputs``, or None when no gradient is asked for."""
+        if not self.is_recording or not any(tensor.needs_grad for tensor in inputs):
             return None
         self.order += 1
         node = Node(self.order, inputs, formula, 1)

@@ -1,7 +1,8 @@
 """From the last hidden states to the loss: TRL's fused head, or transformers' full logits.
 
 Sources: trl/kernels/chunked_logprob.py and trl/trainer/utils.py (1.16); transformers/loss/loss_utils.py (5.23).
-"M" stands for the batch · (sequence - 1) tokens that have a next one, "M4096" and "V32768" for at most that many.
+"T-B" stands for the batch · (sequence - 1) positions that have a next token, "M" for those of them that are learned,
+"M4096" and "V32768" for at most that many, "32768" for the columns of the tile, which a small vocabulary leaves unused.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from collections.abc import Sequence
 
 from backprop.plan.memory import operators as op
 from backprop.plan.memory.autograd import Graph, Tensor
+from backprop.plan.memory.loss_tile import HeadKind, add_gradients, fold_backward, fold_forward
 from backprop.plan.memory.term import TermName
 
 _TILE = ("M4096", "32768")
 """The tile is as wide for a smaller vocabulary."""
 
 
-def fused_loss(graph: Graph, hidden: Tensor, head: Tensor) -> Tensor:
+def fused_loss(graph: Graph, hidden: Tensor, head: Tensor, kind: HeadKind) -> Tensor:
     """``ChunkedLogProbFunction`` on the selected tokens; (T, H) -> a scalar."""
-    states = op.part(graph, hidden, ("M", "H"))
-    mask = graph.new(("M",), 1)
+    states = op.part(graph, hidden, ("T-B", "H"))
+    mask = graph.new(("T-B",), 1)
     selected = _select(graph, states)
     targets = graph.new(("M",), 8)
-    per_token = _chunked_log_probs(graph, selected, head, targets)
+    per_token = _chunked_log_probs(graph, selected, head, targets, kind)
     del selected, targets
     per_token = _scatter(graph, per_token, mask)
     total = op.mean(graph, per_token, ())
@@ -33,7 +35,7 @@ def fused_loss(graph: Graph, hidden: Tensor, head: Tensor) -> Tensor:
 def _select(graph: Graph, states: Tensor) -> Tensor:
     """``states[mask]``: saves the two index vectors of the mask; backward scatters into zeros."""
     itemsize = states.itemsize
-    node = graph.record([states], lambda g, _saved, _grads: [g.new(("M", "H"), itemsize)])
+    node = graph.record([states], lambda g, _saved, _grads: [g.new(("T-B", "H"), itemsize)])
     indices = [graph.new(("M",), 8), graph.new(("M",), 8)]
     for one in indices:
         graph.save(node, one)
@@ -42,16 +44,18 @@ def _select(graph: Graph, states: Tensor) -> Tensor:
 
 def _scatter(graph: Graph, values: Tensor, mask: Tensor) -> Tensor:
     """``zeros.masked_scatter(mask, values)``."""
-    zeros = graph.new(("M",), 4)
+    zeros = graph.new(("T-B",), 4)
     node = graph.record([values], lambda g, _saved, _grads: [g.new(("M",), 4)], [mask])
     del zeros
-    return graph.result(("M",), 4, node)
+    return graph.result(("T-B",), 4, node)
 
 
-def _chunked_log_probs(graph: Graph, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+def _chunked_log_probs(graph: Graph, hidden: Tensor, head: Tensor, targets: Tensor, kind: HeadKind) -> Tensor:
+    compute = 2 if graph.autocast else hidden.itemsize
     statistics = [graph.new(("M",), 4) for _ in range(7)]
-    tile = graph.new(_TILE, 2, term=TermName.LOGITS)
+    tile = graph.new(_TILE, compute, term=TermName.LOGITS)
     chunk = _compute_copies(graph, hidden, head)
+    fold_forward(graph, kind, itemsize=compute)
     del chunk
     exponent = graph.new(("M",), 4)
     log_z = graph.new(("M",), 4)
@@ -63,8 +67,10 @@ def _chunked_log_probs(graph: Graph, hidden: Tensor, head: Tensor, targets: Tens
         """Both gradients are summed in fp32 and cast at the end."""
         grad_hidden = g.new(("M", "H"), 4) if needed[0] else None
         grad_head = g.new(("V", "H"), 4, term=TermName.LOGITS) if needed[1] else None
-        tile = g.new(_TILE, 2, term=TermName.LOGITS)
+        tile = g.new(_TILE, compute, term=TermName.LOGITS)
         copies = _compute_copies(g, saved[0], saved[1])
+        fold_backward(g, kind, itemsize=compute)
+        add_gradients(g, kind, itemsize=compute, to_hidden=needed[0], to_head=needed[1])
         if sizes[0] == 2 or sizes[1] == 2:
             copies.clear()
         results = [

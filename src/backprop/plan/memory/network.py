@@ -41,10 +41,12 @@ def _attention(s: StepStructure) -> Attention:
     kind = AttentionKind(
         kernel=s.kernel,
         is_grouped=s.is_grouped,
+        has_one_kv_head=s.has_one_kv_head,
         rotates_part=s.family.reads_rotary_fraction,
         soft_caps=s.soft_caps_attention,
         copies_batched=s.is_batched,
         norms_last=s.family.norm is NormKind.GEMMA,
+        device=s.device,
     )
     query_norm, key_norm = _query_norms(s)
     if s.family.is_fused:

@@ -122,6 +122,13 @@ def repeat(graph: Graph, a: Tensor, dims: Dims) -> Tensor:
     return graph.result(dims, itemsize, node)
 
 
+def expand(graph: Graph, a: Tensor, dims: Dims) -> Tensor:
+    """``expand``: the same memory under a larger shape; backward sums over the copies."""
+    small, itemsize = a.dims, a.itemsize
+    node = graph.record([a], lambda g, _saved, _grads: [g.new(small, itemsize)])
+    return Tensor(dims, itemsize, a.buffer, needs_grad=node is not None, node=node)
+
+
 def square(graph: Graph, x: Tensor) -> Tensor:
     """``x.pow(2)``: saves x; backward ``grad * (2 * x.pow(1))`` holds three tensors at once."""
     dims, itemsize = x.dims, x.itemsize

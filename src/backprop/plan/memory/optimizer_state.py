@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.parameter import ParameterGroup, rounded
 from backprop.plan.memory.training import MemoryOptimizer, TrainingShape
 from backprop.plan.settings.training import Optimizer
@@ -52,29 +53,48 @@ def paged_bytes(groups: Groups, training: TrainingShape) -> int:
     return sum(group.count * 2 * rounded(group.numel * _moment_itemsize(group, training)) for group in paged)
 
 
-def step_bytes(groups: Groups, optimizer: MemoryOptimizer) -> int:
-    """What a step needs besides weights, gradients and state."""
-    if optimizer is MemoryOptimizer.ADAFACTOR:
+def step_bytes(groups: Groups, training: TrainingShape) -> int:
+    """What a step needs besides weights, gradients and state.
+
+    Where nothing is fused, torch steps all tensors at once on CUDA, one after the other on the CPU.
+    """
+    if training.optimizer is MemoryOptimizer.ADAFACTOR:
         return _adafactor_step_bytes(groups)
-    if optimizer in (MemoryOptimizer.ADAMW_FOREACH, MemoryOptimizer.SGD_PLAIN):
-        return sum(group.count * rounded(group.numel * group.itemsize) for group in groups)
-    return 0
+    if training.optimizer not in _TEMPORARIES_OF_ONE:
+        return 0
+    if training.device is Device.CUDA:
+        return sum(_bytes(group) * group.count for group in groups)
+    num_temporaries, keeps_last = _TEMPORARIES_OF_ONE[training.optimizer]
+    return max(
+        num_temporaries * _bytes(group) + (_bytes(before) if keeps_last and before is not None else 0)
+        for before, group in _neighbours(groups)
+    )
+
+
+_TEMPORARIES_OF_ONE = {
+    MemoryOptimizer.ADAMW_FOREACH: (2, True),
+    MemoryOptimizer.SGD_PLAIN: (1, False),
+}
+"""Tensors of the size of a parameter that its step makes, and whether the last lives into the next parameter's step.
+
+AdamW: the root of the second moment and the denominator. SGD: the gradient with weight decay.
+"""
+
+
+def _bytes(group: ParameterGroup) -> int:
+    return rounded(group.numel * group.itemsize)
 
 
 def _adafactor_step_bytes(groups: Groups) -> int:
-    """The largest of: squared gradients, twice, and the previous tensor's update, in fp32; of bf16 also fp32 copies.
-
-    The tensors of a group alternate with those of the next, as layers do; embeddings and head stand alone.
-    """
-    largest = 0
-    for before, group in _neighbours(groups):
-        of_previous = rounded(4 * before.numel) if before is not None else 0
-        copies = 4 if group.itemsize == 2 else 2
-        largest = max(largest, copies * rounded(4 * group.numel) + of_previous)
-    return largest
+    """The most of: squared gradients, twice, and the previous tensor's update, in fp32; of bf16 also fp32 copies."""
+    return max(
+        (4 if group.itemsize == 2 else 2) * rounded(4 * group.numel) + (rounded(4 * before.numel) if before else 0)
+        for before, group in _neighbours(groups)
+    )
 
 
 def _neighbours(groups: Groups) -> Iterator[tuple[ParameterGroup | None, ParameterGroup]]:
+    """Each matrix with the one that is stepped before it: embeddings, the layers in turn, the head."""
     matrices = [group for group in groups if group.columns]
     layers = [group for group in matrices if group.count > 1]
     alone = [group for group in matrices if group.count == 1]
@@ -84,7 +104,8 @@ def _neighbours(groups: Groups) -> Iterator[tuple[ParameterGroup | None, Paramet
 
 
 def _two_moments(group: ParameterGroup, training: TrainingShape) -> int:
-    step = rounded(4) if training.optimizer is MemoryOptimizer.ADAMW_FUSED else 0
+    has_step = training.optimizer is MemoryOptimizer.ADAMW_FUSED or training.device is Device.CPU
+    step = rounded(4) if has_step else 0  # the others count their steps on the host
     return 2 * rounded(group.numel * group.itemsize) + step
 
 

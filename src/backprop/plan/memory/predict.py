@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from backprop.plan.memory.offload import host_bytes
 from backprop.plan.memory.optimizer_state import paged_bytes, step_bytes
 from backprop.plan.memory.parameter import ParameterGroup
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, static_bytes, trainable_parameters
+from backprop.plan.memory.static import linear_shapes, static_bytes, total_bytes, trainable_parameters
 from backprop.plan.memory.step import trace_step
-from backprop.plan.memory.structure import structure_of
+from backprop.plan.memory.structure import StepStructure, structure_of
 from backprop.plan.memory.term import TermName
-from backprop.plan.memory.training import TrainingShape
+from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.memory.walk import Walk
 
 
@@ -24,32 +26,34 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down.
 
     Costs about 0.2 ms where a training of the same structure was predicted before, 3 to 25 ms otherwise. Raises
-    ``NotModelled`` for mixtures of experts of other kinds than Mixtral's, Qwen3's and OLMoE's.
+    ``NotModelled`` for mixtures of experts of other kinds than Mixtral's, Qwen3's and OLMoE's, and for offload of
+    anything but plain full fine-tuning of a dense model.
     """
-    walk, products, repeats = _sized(model, training)
+    walk, products, repeats = sized(model, training, trace_step)
     peak = walk.peak(products, repeats)
     terms = static_bytes(model, training)
     groups = trainable_parameters(model, linear_shapes(model), training)
     moment, alive = peak.moment, peak.terms
-    step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
+    step = _optimizer_step(groups, training)
     if sum(step.values()) > peak.num_bytes:
         moment, alive = "optimizer step", step
-    return MemoryPlan(terms=_sums(terms, alive), moment=moment, paged_bytes=paged_bytes(groups, training))
+    return MemoryPlan(
+        terms=add_terms(terms, alive),
+        moment=moment,
+        paged_bytes=0 if training.offload else paged_bytes(groups, training),
+        host_bytes=host_bytes(groups, training) if training.offload else 0,
+    )
 
 
-def predict_bytes(model: MemoryShape, training: TrainingShape) -> int:
-    """The peak of ``predict`` alone, in about half the time: for searches over batches and lengths."""
-    walk, products, repeats = _sized(model, training)
-    terms = static_bytes(model, training)
-    groups = trainable_parameters(model, linear_shapes(model), training)
-    step = _optimizer_step(groups, training, terms[TermName.TRAINABLE_WEIGHTS])
-    return sum(terms.values()) + max(walk.peak_bytes(products, repeats), sum(step.values()))
-
-
-def _sized(model: MemoryShape, training: TrainingShape) -> tuple[Walk, list[float], int]:
+def sized(
+    model: MemoryShape, training: TrainingShape, trace: Callable[[StepStructure], Walk]
+) -> tuple[Walk, list[float], int]:
+    """The walk that ``trace`` makes, the sizes to put in, and how many layers it leaves out. Raises ``NotModelled``."""
     _check_experts(model)
+    if training.offload:
+        _check_offload(model, training)
     structure = structure_of(model, training)
-    walk = trace_step(structure)
+    walk = trace(structure)
     values = _values(model, training)
     products = [math.prod([values[dim] for dim in dims]) for dims in walk.dims]
     return walk, products, max(model.num_layers - structure.num_layers, 0)
@@ -65,19 +69,29 @@ def _check_experts(model: MemoryShape) -> None:
         raise NotModelled(f"{model.model_type} with {dense} layers without experts: layers must be alike")
 
 
-def _sums(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+def _check_offload(model: MemoryShape, training: TrainingShape) -> None:
+    is_plain = training.method is MemoryMethod.FULL and not training.objective.has_reference
+    if not is_plain or model.experts is not None:
+        raise NotModelled("offload is predicted for full fine-tuning of dense models without a reference model")
+
+
+def add_terms(*parts: dict[TermName, int]) -> tuple[Term, ...]:
+    """The terms of all ``parts`` added up, in the order of the break-down."""
     sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
     return tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes)
 
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
     sequence, tokens = training.sequence, training.sequences * training.sequence
-    targets = training.sequences * (sequence - 1)
+    positions = training.sequences * (sequence - 1)
+    targets = positions if training.num_targets is None else training.num_targets
     return {
         "B": training.sequences,
         "S": sequence,
+        "BS": tokens if training.packed else sequence,
         "S128": -(-sequence // 128) * 128,
         "T": tokens,
+        "T-B": positions,
         "M": targets,
         "M4096": min(targets, 4096),
         "H": model.hidden,
@@ -117,11 +131,11 @@ def _rounded_head(head_dim: int) -> int:
     return -(-head_dim // step) * step
 
 
-def _optimizer_step(
-    groups: tuple[ParameterGroup, ...], training: TrainingShape, trainable_bytes: int
-) -> dict[TermName, int]:
-    """All gradients, and the optimizer's temporaries."""
-    terms = {TermName.STEP: step_bytes(groups, training.optimizer)}
-    if training.accumulation == 1 and not training.keep_gradients:
-        terms[TermName.GRADIENTS] = trainable_bytes
+def _optimizer_step(groups: tuple[ParameterGroup, ...], training: TrainingShape) -> dict[TermName, int]:
+    """All gradients, and the optimizer's temporaries; nothing where it steps on the host."""
+    if training.offload:
+        return {}
+    terms = {TermName.STEP: step_bytes(groups, training)}
+    if not training.keeps_gradients:
+        terms[TermName.GRADIENTS] = total_bytes(groups)
     return terms

@@ -8,6 +8,7 @@ import attrs
 
 from backprop.plan.facts.families import EmbeddingScale, NormPlace, QueryNorm, linear_layers_of
 from backprop.plan.facts.model import Experts
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.optimizer_state import state_bytes
 from backprop.plan.memory.parameter import ParameterGroup, rounded
@@ -117,30 +118,30 @@ def trainable_parameters(
 
 
 def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
-    """Bytes by term of what lives through the whole step."""
+    """Bytes by term of what lives on the card through the whole step."""
     linears = linear_shapes(model)
     trainable = trainable_parameters(model, linears, training)
-    terms = {
-        TermName.TRAINABLE_WEIGHTS: _total(trainable),
-        TermName.OPTIMIZER: state_bytes(trainable, training),
-        TermName.WORKSPACE: training.workspace_bytes,
-        TermName.INPUT: _input_bytes(model, training),
-    }
+    workspace = training.workspace_bytes if training.device is Device.CUDA else 0
+    terms = {TermName.WORKSPACE: workspace, TermName.INPUT: _input_bytes(model, training)}
+    if training.offload:
+        return terms
+    terms[TermName.TRAINABLE_WEIGHTS] = total_bytes(trainable)
+    terms[TermName.OPTIMIZER] = state_bytes(trainable, training)
     if training.method is not MemoryMethod.FULL:
         terms |= _frozen(model, linears, training)
     elif training.objective.has_reference:
         terms[TermName.FROZEN_WEIGHTS] = terms[TermName.TRAINABLE_WEIGHTS]  # a second model; adapters are switched off
-    if training.accumulation > 1 or training.keep_gradients:
+    if training.keeps_gradients:
         terms[TermName.GRADIENTS] = terms[TermName.TRAINABLE_WEIGHTS]
     return terms
 
 
 def _frozen(model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape) -> dict[TermName, int]:
-    base = _total(base_parameters(model, linears, itemsize=training.weight_itemsize))
+    base = total_bytes(base_parameters(model, linears, itemsize=training.weight_itemsize))
     if not training.method.is_quantized:
         return {
             TermName.FROZEN_WEIGHTS: base
-            + _total(linear_parameters(model, linears, itemsize=training.weight_itemsize)),
+            + total_bytes(linear_parameters(model, linears, itemsize=training.weight_itemsize)),
         }
     numels = [linear.in_features * linear.out_features for linear in linears]
     packed = sum(rounded(-(-numel // 2)) for numel in numels)
@@ -175,11 +176,12 @@ sequences and for those of the divergence each, and the labels. SFT: token ids, 
 def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
     """The batch, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
     tokens = rounded(8 * training.batch * training.sequence)
-    num_tensors = _NUM_INPUTS.get(training.objective, 3 if training.pad_mask else 2)
+    num_tensors = _NUM_INPUTS.get(training.objective, 3 if training.pad_mask or training.packed else 2)
     frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
     scale = rounded(4) if model.family.embedding_scale is EmbeddingScale.MODULE else 0
     return tokens * num_tensors + 2 * frequencies + scale
 
 
-def _total(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:
+def total_bytes(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:
+    """All tensors of the groups, as the allocator rounds them."""
     return sum(group.count * rounded(group.numel * group.itemsize) for group in groups)

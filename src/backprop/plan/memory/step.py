@@ -16,7 +16,9 @@ from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Node, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer
 from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
+from backprop.plan.memory.loss_tile import HeadKind
 from backprop.plan.memory.network import decoder_layer, norm, weight
+from backprop.plan.memory.offload import LayerShards, Shards
 from backprop.plan.memory.preference_loss import paired_loss, returned_logits
 from backprop.plan.memory.structure import StepStructure
 from backprop.plan.memory.tape import Tape
@@ -26,7 +28,7 @@ from backprop.plan.memory.walk import Events, Walk, walk_of
 
 
 @attrs.define
-class _Watch:
+class Watch:
     """Watches the nodes of backward: marks the moments and the events of the middle layer."""
 
     tape: Tape
@@ -41,6 +43,8 @@ class _Watch:
     balance: list[Tensor] = attrs.field(factory=list)
     """What the loss on the routers' balance saves; its own backward is over just before the layers'."""
     is_in_layers: bool = False
+    layers: list[tuple[int, int, DecoderLayer]] = attrs.Factory(list)
+    """The orders between which each layer's nodes lie, ``(before, last]``."""
 
     def __call__(self, node: Node) -> None:
         if node.order <= self.layers_order and not self.is_in_layers:
@@ -68,7 +72,7 @@ def trace_step(structure: StepStructure) -> Walk:
         autocast=structure.autocast,
         double_quantization=structure.double_quantization,
     )
-    watch = _Watch(tape, balance=graph.router_balance)
+    watch = Watch(tape, balance=graph.router_balance)
     forward = _run(graph, structure, watch)
     tape.is_closed = True
     return walk_of(
@@ -83,14 +87,17 @@ def trace_step(structure: StepStructure) -> Walk:
     )
 
 
-def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, int]:
+def _run(graph: Graph, structure: StepStructure, watch: Watch) -> tuple[int, int]:
     embedding = weight(structure, ("V", "H"))
     head = embedding if structure.is_tied else weight(structure, ("V", "H"))
     layers = [decoder_layer(structure) for _ in range(structure.num_layers)]
     graph.casts = {} if structure.autocast else None
     graph.tape.mark("forward")
+    shards = Shards(graph, host_itemsize=structure.host_itemsize) if structure.is_offloaded else None
+    ends = (embedding, weight(structure, ("H",)), *(() if structure.is_tied else (head,)))
+    root = shards.unshard(ends) if shards is not None else []
     positions = graph.new(("S",), 8)
-    hidden, forward = _backbone(graph, structure, watch, embedding, layers)
+    hidden, forward = backbone(graph, structure, watch, embedding, layers, shards=shards)
     if structure.objective.is_paired:
         hidden = returned_logits(graph, hidden, head, soft_caps=structure.soft_caps_logits)
     loss, outputs = _loss(graph, structure, hidden, head)
@@ -102,20 +109,34 @@ def _run(graph: Graph, structure: StepStructure, watch: _Watch) -> tuple[int, in
     graph.casts = None
     if structure.objective.has_reference:
         _refer(graph, structure)
-    graph.tape.mark("loss")
-    graph.tape.term = TermName.BACKWARD
-    graph.tape.in_backward = True
-    graph.backward(loss, on_node=watch)
-    if graph.tape.in_middle:
-        watch.end = len(graph.tape.events)
-        graph.tape.in_middle = False
+    _backward(graph, watch, loss, shards)
+    root.clear()
+    if shards is not None:
+        shards.reduce(0)
     graph.router_logits.clear()
     del outputs, positions
     return forward
 
 
-def _backbone(
-    graph: Graph, structure: StepStructure, watch: _Watch, embedding: Tensor, layers: list[DecoderLayer]
+def _backward(graph: Graph, watch: Watch, loss: Tensor, shards: Shards | None) -> None:
+    tape = graph.tape
+    tape.mark("loss")
+    tape.term = TermName.BACKWARD
+    tape.in_backward = True
+    graph.backward(loss, on_node=watch if shards is None else LayerShards(shards, watch.layers, watch))
+    if tape.in_middle:
+        watch.end = len(tape.events)
+        tape.in_middle = False
+
+
+def backbone(
+    graph: Graph,
+    structure: StepStructure,
+    watch: Watch,
+    embedding: Tensor,
+    layers: list[DecoderLayer],
+    *,
+    shards: Shards | None = None,
 ) -> tuple[Tensor, tuple[int, int]]:
     tape = graph.tape
     hidden = embedded = _embed(graph, structure, embedding)
@@ -128,8 +149,12 @@ def _backbone(
             start = len(tape.events)
             watch.first_order = graph.order
             tape.in_middle = True
+        before = graph.order
+        held = shards.unshard(layer) if shards is not None else []
         run = functools.partial(layer, graph)
         hidden = graph.checkpoint(run, hidden, *shared) if structure.checkpoints else run(hidden, *shared)
+        held.clear()
+        watch.layers.append((before, graph.order, layer))
         if is_middle:
             tape.in_middle = False
             assert hidden.buffer is not None
@@ -157,8 +182,8 @@ def _embed(graph: Graph, structure: StepStructure, embedding: Tensor) -> Tensor:
 
 
 def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tensor]:
-    """Cosines and sines for one sequence, and the additive or boolean masks."""
-    rows = ("S", "D", "rotary")
+    """Cosines and sines for one sequence (packed: for every one), and the additive or boolean masks."""
+    rows = ("BS", "D", "rotary")
     masks = []
     itemsize = hidden.itemsize if structure.kernel is AttentionKernel.EAGER else 1
     if structure.has_sliding_mask:
@@ -187,8 +212,8 @@ def _refer(graph: Graph, structure: StepStructure) -> None:
     keeps_casts = structure.is_full and structure.autocast and structure.weight_itemsize == 4
     casts = graph.new(("L", "P"), 2) if keeps_casts else None  # autocast does not ask whether gradients are recorded
     layers = [decoder_layer(frozen) for _ in range(frozen.num_layers)]
-    hidden, _ = _backbone(graph, frozen, _Watch(graph.tape), weight(frozen, ("V", "H")), layers)
-    fused_loss(graph, hidden, weight(frozen, ("V", "H")))
+    hidden, _ = backbone(graph, frozen, Watch(graph.tape), weight(frozen, ("V", "H")), layers)
+    fused_loss(graph, hidden, weight(frozen, ("V", "H")), head_kind(frozen))
     graph.casts = None
     del casts
 
@@ -197,7 +222,11 @@ def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) 
     if structure.objective.is_paired:
         return paired_loss(graph, hidden, structure.objective, is_one_pair=structure.is_one_row), None
     if structure.loss is LossHead.FUSED or structure.objective.has_reference:
-        return fused_loss(graph, hidden, head), None
+        return fused_loss(graph, hidden, head, head_kind(structure)), None
     return full_logits_loss(
         graph, hidden, head, soft_caps=structure.soft_caps_logits, divides=structure.family.scales_residuals
     )
+
+
+def head_kind(structure: StepStructure) -> HeadKind:
+    return HeadKind(structure.device, structure.soft_caps_logits)

@@ -6,7 +6,9 @@ import attrs
 
 from backprop.plan.facts.families import Family, Window
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
+from backprop.plan.memory.offload import COMPUTE_ITEMSIZE
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import is_target, linear_shapes
 from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
@@ -25,6 +27,9 @@ class StepStructure:
     adapter_itemsize: int
     dropout: bool
     weight_itemsize: int
+    is_offloaded: bool
+    host_itemsize: int
+    """Of the weights in host memory, where they are offloaded."""
     checkpoints: bool
     kernel: AttentionKernel
     has_full_mask: bool
@@ -33,11 +38,13 @@ class StepStructure:
     objective: Objective
     is_one_row: bool
     loss: LossHead
+    device: Device
     autocast: bool
     double_quantization: bool
     keep_outputs: bool
     has_gradients: bool
     is_grouped: bool
+    has_one_kv_head: bool
     is_tied: bool
     has_qkv_bias: bool
     has_output_bias: bool
@@ -60,7 +67,9 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         is_dora=training.method.is_dora,
         adapter_itemsize=training.adapter_itemsize,
         dropout=training.dropout and training.method is not MemoryMethod.FULL,
-        weight_itemsize=training.weight_itemsize,
+        weight_itemsize=COMPUTE_ITEMSIZE if training.offload else training.weight_itemsize,
+        is_offloaded=training.offload,
+        host_itemsize=training.weight_itemsize,
         checkpoints=training.checkpoints,
         kernel=kernel,
         has_full_mask=has_full_mask,
@@ -69,10 +78,12 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         objective=training.objective,
         is_one_row=training.objective is not Objective.SFT and training.batch == 1,
         loss=training.loss,
-        autocast=training.autocast,
+        device=training.device,
+        autocast=training.autocast and training.device is Device.CUDA,
         double_quantization=training.double_quantization,
         keep_outputs=training.keep_outputs,
-        has_gradients=training.accumulation > 1 or training.keep_gradients,
+        has_gradients=training.keeps_gradients,
+        has_one_kv_head=model.num_kv_heads == 1,
         is_grouped=model.num_kv_heads < model.num_heads,
         is_tied=model.is_tied,
         has_qkv_bias=model.has_qkv_bias,
@@ -88,7 +99,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
 def _masks(model: MemoryShape, training: TrainingShape, kernel: AttentionKernel) -> tuple[bool, bool]:
     """Whether the model makes a mask for layers that see everything, and one for layers with a window.
 
-    Flash attention needs none; sdpa needs one for padding, and for a window that the sequence fills
+    Flash attention needs none; sdpa needs one for padding, for packed rows, and for a window that the sequence fills
     (transformers/masking_utils.py, ``_ignore_causal_mask_sdpa``).
     """
     if kernel is AttentionKernel.FLASH:
@@ -98,4 +109,5 @@ def _masks(model: MemoryShape, training: TrainingShape, kernel: AttentionKernel)
     if kernel is AttentionKernel.EAGER:
         return sees_all, has_window
     fills_window = model.sliding_window is not None and training.sequence >= model.sliding_window
-    return sees_all and training.pad_mask, has_window and (training.pad_mask or fills_window)
+    is_masked = training.pad_mask or training.packed
+    return sees_all and is_masked, has_window and (is_masked or fills_window)

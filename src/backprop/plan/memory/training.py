@@ -7,6 +7,7 @@ import enum
 import attrs
 
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 
 
@@ -68,8 +69,9 @@ ALL_LINEAR = "all-linear"
 
 @attrs.frozen
 class TrainingShape:
-    """One training process on one card."""
+    """One training process on one card, or on the CPU."""
 
+    device: Device = Device.CUDA
     method: MemoryMethod = MemoryMethod.LORA
     objective: Objective = Objective.SFT
     rank: int = 16
@@ -92,26 +94,37 @@ class TrainingShape:
     optimizer: MemoryOptimizer = MemoryOptimizer.ADAMW_FUSED
     fp32_embedding_states: bool = False
     """8-bit AdamW keeps the state of embeddings in fp32, as Hugging Face's Trainer tells it to."""
+    offload: bool = False
+    """Full fine-tuning with weights, gradients and optimizer in host memory, where ``fp32_weights`` is about them."""
     autocast: bool = True
-    """bf16 autocast around the forward pass."""
+    """bf16 autocast around the forward pass; CUDA only."""
     fp32_weights: bool = False
-    """Trained weights stand in fp32 (mixed precision) instead of bf16."""
+    """Weights that are not quantized stand in fp32 (mixed precision, or no bf16 at all) instead of bf16."""
     double_quantization: bool = True
     kbit_prepared: bool = False
     """``prepare_model_for_kbit_training`` cast what is not quantized to fp32."""
     pad_mask: bool = False
     """The batch has a padding mask."""
+    packed: bool = False
+    """Positions begin anew inside of sequences; SDPA then needs a mask, and every sequence its own rotary embedding."""
+    num_targets: int | None = None
+    """Learned tokens of a micro-step, which alone go through a fused head; None: all but each sequence's first."""
     keep_outputs: bool = False
     """The model's outputs (its logits) live until backward is over."""
     keep_gradients: bool = False
     """Gradients are zeroed in place instead of freed."""
     workspace_bytes: int = 17_039_360
-    """cuBLAS: two handles of 8.125 MiB; 32 MiB each on Hopper."""
+    """cuBLAS: two handles of 8.125 MiB; 32 MiB each on Hopper. CUDA only."""
 
     @property
     def sequences(self) -> int:
         """Sequences of a forward pass."""
         return self.batch * self.objective.sequences_per_row
+
+    @property
+    def keeps_gradients(self) -> bool:
+        """Gradients are on the card from one micro-step to the next."""
+        return (self.accumulation > 1 or self.keep_gradients) and not self.offload
 
     @property
     def adapter_itemsize(self) -> int:

@@ -70,10 +70,6 @@ class Walk:
         moment = next(name for start, name in reversed(self.moments) if start <= place)
         return Peak(largest * BLOCK, moment, self._terms(place, blocks, repeats))
 
-    def peak_bytes(self, products: Sequence[float], repeats: int) -> int:
-        """The number alone, for searches that compare many."""
-        return max(self._totals(self._blocks(products, repeats))) * BLOCK
-
     def _blocks(self, products: Sequence[float], repeats: int) -> list[int]:
         """Sizes in the allocator's blocks, which keeps the sums in one machine word."""
         blocks = [-(int(itemsize * products[index]) // -BLOCK) for index, itemsize in self.dims_of]

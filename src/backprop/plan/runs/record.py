@@ -89,6 +89,8 @@ class RunRecord:
     train_seconds: float | None = None
     adapter: str | None = None
     """The finished adapter, relative to the output directory."""
+    full_model: str | None = None
+    """The finished model of full fine-tuning, relative to the output directory."""
     resumed_from: tuple[int, ...] = ()
     """The steps that the run went on after, one for each time it was continued."""
     problem: RunProblem | None = None

@@ -28,7 +28,9 @@ class TrainReport:
     run_status: RunStatus
     run_dir: str
     adapter: str | None
-    """The directory of the adapter; None when the run did not finish."""
+    """The directory of the adapter; None when the run did not finish, or trained every weight."""
+    full_model: str | None
+    """The directory of the model that full fine-tuning made; None when the run did not finish, or made an adapter."""
     steps_done: int
     num_steps: int
     last_loss: float | None

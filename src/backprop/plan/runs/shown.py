@@ -42,6 +42,7 @@ class ShowRunReport:
     best_step: int | None
     train_seconds: float | None
     adapter: str | None
+    full_model: str | None
     problem: RunProblem | None
     resumed_from: tuple[int, ...]
     settings: tuple[GivenSetting, ...]

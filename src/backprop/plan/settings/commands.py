@@ -51,6 +51,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("list-runs", "The older name of runs.", Tier.DEPRECATED, prefer="runs"),
     Command("show-run", "Show one run: plan, losses, artefacts, events."),
     Command("generate", "Answer a prompt with a fine-tuned model."),
+    Command("estimate-vram", "Say what fits a card: batch sizes, sequence lengths, ways to train."),
     Command("info", "Describe this machine, the installed packages and what they allow."),
     Command("config", "Show the settings with their origins, or change your user file."),
     Command("completion", "Print the completion script for a shell."),

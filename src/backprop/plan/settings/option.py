@@ -138,16 +138,20 @@ def _walk(cls: type, path: tuple[str, ...], group_name: str) -> Iterator[BoundOp
         if option is not None:
             yield BoundOption(path=here, group=group_name, name=field.name, default=field.default, option=option)
         else:
-            inner = field.metadata[_GROUP_KEY]
-            yield from _walk(inner, here, inner.__settings_group__)
+            inner, only = field.metadata[_GROUP_KEY], field.metadata[_ONLY_KEY]
+            found = _walk(inner, here, inner.__settings_group__)
+            yield from (bound for bound in found if not only or bound.name in only)
 
 
 _GROUP_KEY = "backprop.group"
 
 
-def part(cls: type) -> Any:
-    """A field of a verb's settings that holds a whole group."""
-    return attrs.field(factory=cls, kw_only=True, metadata={_GROUP_KEY: cls})
+_ONLY_KEY = "backprop.only"
+
+
+def part(cls: type, *, only: tuple[str, ...] = ()) -> Any:
+    """A field of a verb's settings that holds a group; with ``only`` the verb takes these, the others keep defaults."""
+    return attrs.field(factory=cls, kw_only=True, metadata={_GROUP_KEY: cls, _ONLY_KEY: only})
 
 
 def value_at(settings: object, bound: BoundOption) -> Any:

@@ -8,6 +8,7 @@ from backprop.plan.decision import Decision
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.training import Scheduler
 from backprop.plan.training.adapter import AdapterPlan
+from backprop.plan.training.full_precision import ROUNDED_BY_US, Rounding
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.precision import NumberFormat, PrecisionPlan
 from backprop.plan.training.rail import Rail
@@ -85,14 +86,31 @@ def lora_arguments(adapter: AdapterPlan) -> dict[str, Any]:
     }
 
 
-def load_arguments(plan: Loadable) -> dict[str, Any]:
-    """Keyword arguments of ``from_pretrained``; the data type by torch's name, as transformers takes it."""
+def own_optimizer_arguments(plan: TrainPlan) -> dict[str, Any] | None:
+    """Keyword arguments of our own AdamW, which rounds stochastically and steps shards; None when it is not taken.
+
+    The coefficients are those that transformers gives to ``adamw_torch``.
+    """
+    if plan.optimizer.value not in ROUNDED_BY_US:
+        return None
+    rounds = plan.rounding is not None and plan.rounding.value is Rounding.STOCHASTIC
+    if not rounds and plan.offload is None:
+        return None
+    return {"lr": plan.learning_rate.peak.value, "betas": (0.9, 0.999), "eps": 1e-8}
+
+
+def load_arguments(plan: Loadable, *, in_host_memory: bool = False) -> dict[str, Any]:
+    """Keyword arguments of ``from_pretrained``; the data type by torch's name, as transformers takes it.
+
+    ``in_host_memory`` leaves the weights there on every rail.
+    """
+    on_card = plan.rail.value is Rail.CUDA and not in_host_memory
     attention = {"attn_implementation": plan.attention.value.value} if isinstance(plan, TrainPlan) else {}
     return {
         **attention,
         "dtype": plan.precision.storage.value,
         "trust_remote_code": plan.trust_remote_code,
-        **({"device_map": {"": 0}} if plan.rail.value is Rail.CUDA else {}),
+        **({"device_map": {"": 0}} if on_card else {}),
     }
 
 

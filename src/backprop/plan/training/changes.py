@@ -13,10 +13,11 @@ from backprop.plan.facts.model import ModelFacts, ModelSource
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.lora import LoraPreset
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import PRESETS
 from backprop.plan.training.batch import plan_update
+from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
 from backprop.plan.training.rail import Rail
 
@@ -47,6 +48,8 @@ class _Attempt:
     def result(self, settings: TrainSettings, model: ModelFacts | None = None) -> MemoryPlan | None:
         """The memory with other settings or another model, if it fits."""
         place = self.place if model is None else attrs.evolve(self.place, model=model)
+        if check_ceiling(settings.training, place.model, place.hardware, origins=Origins()) is not None:
+            return None
         longest = min(self.sequences.longest, settings.model.max_seq_length)
         footprint = plan_footprint(
             settings,
@@ -77,18 +80,17 @@ def smallest_changes(
 
 
 def _single(attempt: _Attempt) -> Iterator[Change]:
-    for ways in (_fewer_at_once, _recomputing, _smaller_optimizer, _four_bits, _shorter, _lower_rank, _fewer_layers):
+    for ways in _WAYS:
         yield from ways(attempt)
-    yield from _smaller_model(attempt)
 
 
 def _together(attempt: _Attempt) -> Iterator[Change]:
     """The small preset, which leaves little but the model, with what else saves memory."""
     fast = _with_fast_preset(attempt.settings)
-    if fast == attempt.settings:
+    if fast == attempt.settings or attempt.settings.training.mode is TrainMode.FULL:
         return
     again = attrs.evolve(attempt, settings=fast)
-    for ways in (_fewer_at_once, _recomputing, _smaller_optimizer, _four_bits, _shorter):
+    for ways in _WAYS_OF_ANY_RANK:
         for change in ways(again):
             yield attrs.evolve(change, flags=f"--lora-preset fast {change.flags}")
 
@@ -135,9 +137,27 @@ def _smaller_optimizer(attempt: _Attempt) -> Iterator[Change]:
 
 
 def _four_bits(attempt: _Attempt) -> Iterator[Change]:
-    if attempt.place.rail is Rail.CUDA and attempt.settings.model.load_in_4bit is False:
+    is_adapter = attempt.settings.training.mode is TrainMode.LORA
+    if is_adapter and attempt.place.rail is Rail.CUDA and attempt.settings.model.load_in_4bit is False:
         model = attrs.evolve(attempt.settings.model, load_in_4bit=True)
         yield from _if_it_fits(attempt, "--load-in-4bit", attrs.evolve(attempt.settings, model=model))
+
+
+def _offloaded(attempt: _Attempt) -> Iterator[Change]:
+    """Every weight still trained, in host memory; the optimizer is one that steps there."""
+    training = attempt.settings.training
+    if training.mode is TrainMode.FULL and not training.full_ft_offload and attempt.place.rail is Rail.CUDA:
+        if attempt.place.hardware.system == "Windows":
+            return
+        changed = attrs.evolve(training, full_ft_offload=True)
+        yield from _if_it_fits(attempt, "--full-ft-offload", attrs.evolve(attempt.settings, training=changed))
+
+
+def _an_adapter(attempt: _Attempt) -> Iterator[Change]:
+    training = attempt.settings.training
+    if training.mode is TrainMode.FULL:
+        changed = attrs.evolve(training, mode=TrainMode.LORA, full_ft_offload=False)
+        yield from _if_it_fits(attempt, "--mode lora", attrs.evolve(attempt.settings, training=changed))
 
 
 def _shorter(attempt: _Attempt) -> Iterator[Change]:
@@ -152,6 +172,8 @@ def _shorter(attempt: _Attempt) -> Iterator[Change]:
 
 
 def _lower_rank(attempt: _Attempt) -> Iterator[Change]:
+    if attempt.settings.training.mode is TrainMode.FULL:
+        return
     lora = attempt.settings.lora
     now = lora.r or PRESETS[lora.preset].rank
     ranks = [2**power for power in range(2, 11) if 2**power < now]
@@ -166,7 +188,7 @@ def _lower_rank(attempt: _Attempt) -> Iterator[Change]:
 
 def _fewer_layers(attempt: _Attempt) -> Iterator[Change]:
     fast = _with_fast_preset(attempt.settings)
-    if fast != attempt.settings:
+    if fast != attempt.settings and attempt.settings.training.mode is TrainMode.LORA:
         yield from _if_it_fits(attempt, "--lora-preset fast", fast)
 
 
@@ -195,6 +217,22 @@ def _smaller_model(attempt: _Attempt) -> Iterator[Change]:
 def _series(name: str) -> str:
     """The name without its size: models that differ in nothing else."""
     return re.sub(r"\d+(\.\d+)?[BM]\b", "", name.rstrip("/").rsplit("/", 1)[-1])
+
+
+_WAYS_OF_ANY_RANK = (_fewer_at_once, _recomputing, _smaller_optimizer, _four_bits, _shorter)
+_WAYS = (
+    _fewer_at_once,
+    _recomputing,
+    _smaller_optimizer,
+    _four_bits,
+    _an_adapter,
+    _offloaded,
+    _shorter,
+    _lower_rank,
+    _fewer_layers,
+    _smaller_model,
+)
+"""From what changes least of what is learned to what changes most."""
 
 
 def _largest(ascending: Sequence[int], fits: Callable[[int], bool]) -> int | None:

@@ -72,5 +72,5 @@ def _fit(
 ) -> FitPlan:
     size, passes = update.lowered(micro_batch)
     memory = workload.memory(micro_batch=micro_batch, accumulation=passes.value, checkpointing=checkpointing.value)
-    fits = memory is None or budget is None or memory.needed_bytes <= budget.free_bytes
+    fits = memory is None or budget is None or budget.holds(memory)
     return FitPlan(size, passes, checkpointing, memory, fits)

@@ -9,6 +9,7 @@ from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
@@ -40,6 +41,7 @@ class Sequences:
     longest: int
     """Tokens of the longest sequence, packed or not."""
     is_packed: bool
+    objective: Objective = Objective.SFT
 
 
 @attrs.frozen
@@ -84,6 +86,8 @@ def plan_footprint(
         attention=attention,
         sequence=sequences.longest,
         is_packed=sequences.is_packed,
+        objective=sequences.objective,
+        offloads=full and settings.training.full_ft_offload,
     )
     budget = budget_of(place.rail, place.hardware)
     asked = settings.lora.use_gradient_checkpointing

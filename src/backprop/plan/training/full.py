@@ -7,7 +7,7 @@ import attrs
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
-from backprop.plan.settings.training import Optimizer, TrainingSettings
+from backprop.plan.settings.training import Optimizer, TrainingSettings, TrainMode
 from backprop.plan.training.checkpoints import CheckpointPlan, check_disk, full_checkpoint_bytes
 from backprop.plan.training.full_precision import Rounding, plan_rounding
 from backprop.plan.training.offload import OffloadPlan, check_offload, plan_offload
@@ -30,16 +30,16 @@ def plan_full(
     model: ModelFacts,
     rail: Rail,
     hardware: HardwareFacts,
-    precision: PrecisionPlan,
-    optimizer: Optimizer,
+    precision: PrecisionPlan | None,
+    optimizer: Optimizer | None,
     checkpoints: CheckpointPlan,
     steps: int,
     evaluates: bool,
 ) -> FullPlan:
-    """Everything about a run that updates every weight, once its formats and its optimizer are known."""
-    offload = plan_offload(
-        settings, rail=rail, model=model, hardware=hardware, precision=precision, optimizer=optimizer
-    )
+    """Nothing for an adapter, and nothing before the formats and the optimizer are known."""
+    if settings.mode is not TrainMode.FULL or precision is None or optimizer is None:
+        return FullPlan()
+    offload = plan_offload(settings, rail=rail, hardware=hardware)
     disk = check_disk(
         checkpoints,
         checkpoint_bytes=full_checkpoint_bytes(model, precision.storage, optimizer),
@@ -50,5 +50,5 @@ def plan_full(
     rounding = plan_rounding(precision, optimizer)
     if isinstance(offload, Problem):
         return FullPlan(rounding=rounding, problems=(offload, *disk))
-    host = check_offload(offload, rail=rail, hardware=hardware) if offload else ()
-    return FullPlan(rounding=rounding, offload=offload, problems=(*host, *disk))
+    idle = check_offload(rail) if offload else ()
+    return FullPlan(rounding=rounding, offload=offload, problems=(*idle, *disk))

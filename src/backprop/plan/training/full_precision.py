@@ -70,12 +70,12 @@ def plan_rounding(precision: PrecisionPlan, optimizer: Optimizer) -> Decision[Ro
         return Decision(
             Rounding.STOCHASTIC,
             "bfloat16 weights",
-            "An update below 1/256 of its weight would be lost by rounding to the nearest.",
+            "Done by backprop's own AdamW; to the nearest, an update below 1/512 of its weight would be lost.",
         )
     return Decision(
         Rounding.NEAREST,
         f"optimizer {optimizer.value}",
-        "Updates below 1/256 of their weight are lost; adamw_torch_fused keeps them, and so does --dtype float32.",
+        "Updates below 1/512 of their weight are lost; adamw_torch_fused keeps them, and so does --dtype float32.",
     )
 
 
@@ -84,7 +84,7 @@ def _on_the_cpu(
 ) -> Decision[NumberFormat]:
     if training.bf16 or training.fp16 or model.dtype is not Dtype.AUTO:
         return plan_compute(model, training, Rail.CPU, hardware, origins)
-    return Decision(NumberFormat.FLOAT32, "full fine-tuning on the CPU", "Small updates are kept; memory allows it.")
+    return Decision(NumberFormat.FLOAT32, "full fine-tuning on the CPU", "Small updates are kept as they are.")
 
 
 def _check_trainable(settings: ModelSettings, model: ModelFacts, origins: Origins) -> Problem | None:

@@ -10,6 +10,8 @@ from backprop.plan.decision import Decision
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.device import Device
+from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.optimizer_state import memory_optimizer
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.memory.predict import NotModelled, predict
@@ -35,13 +37,22 @@ class MemoryBudget:
     total_bytes: int
     free_bytes: int
     """What no other process holds at the moment."""
+    host_free_bytes: int | None = None
+    """Beside a card: the machine's memory that is free, for what is offloaded; None when unknown."""
+
+    def holds(self, memory: MemoryPlan) -> bool:
+        """Whether a run that takes ``memory`` fits."""
+        fits_host = self.host_free_bytes is None or memory.host_bytes <= self.host_free_bytes
+        return memory.needed_bytes <= self.free_bytes and fits_host
 
 
 def budget_of(rail: Rail, hardware: HardwareFacts) -> MemoryBudget | None:
     """The primary card's memory, or the machine's on the CPU; None when nobody could say how much there is."""
     gpu = hardware.gpu
     if rail is Rail.CUDA:
-        return None if gpu is None else MemoryBudget(gpu.name, gpu.vram_total_bytes, gpu.vram_free_bytes)
+        if gpu is None:
+            return None
+        return MemoryBudget(gpu.name, gpu.vram_total_bytes, gpu.vram_free_bytes, hardware.ram_available_bytes)
     total, available = hardware.ram_total_bytes, hardware.ram_available_bytes
     return None if total is None or available is None else MemoryBudget("this machine", total, available)
 
@@ -62,7 +73,8 @@ class Workload:
             batch=micro_batch,
             accumulation=accumulation,
             checkpoints=checkpointing,
-            pad_mask=self.is_packed or micro_batch > 1,
+            pad_mask=not self.is_packed and micro_batch > 1,
+            packed=self.is_packed,
         )
         try:
             return _predicted(self.model, training, self.rail)
@@ -89,12 +101,17 @@ def workload_of(
     attention: Decision[AttentionKernel],
     sequence: int,
     is_packed: bool,
+    objective: Objective = Objective.SFT,
+    offloads: bool = False,
 ) -> Workload:
     """The workload of a run over sequences of at most ``sequence`` tokens; without an adapter all weights train."""
     on_card = rail is Rail.CUDA
     gpu = hardware.gpu
     shape = TrainingShape(
+        device=Device.CUDA if on_card else Device.CPU,
         method=_method(precision, adapter),
+        objective=objective,
+        offload=offloads and on_card,
         rank=adapter.rank.value if adapter else 1,
         targets=adapter.targets.value if adapter else (),
         dropout=adapter is not None and adapter.dropout > 0,
@@ -107,8 +124,6 @@ def workload_of(
     )
     if gpu is not None and gpu.compute_capability is not None and gpu.compute_capability >= (9, 0):
         shape = attrs.evolve(shape, workspace_bytes=HOPPER_WORKSPACE_BYTES)
-    if not on_card:
-        shape = attrs.evolve(shape, workspace_bytes=0)
     return Workload(rail, MemoryShape.of(model), shape, is_packed)
 
 

@@ -8,11 +8,8 @@ import attrs
 
 from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.facts.hardware import HardwareFacts
-from backprop.plan.facts.model import ModelFacts
-from backprop.plan.quantity import GIB
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer, TrainingSettings, TrainMode
-from backprop.plan.training.precision import PrecisionPlan
+from backprop.plan.settings.training import Optimizer, TrainingSettings
 from backprop.plan.training.rail import Rail
 
 STEPS_IN_HOST_MEMORY = frozenset({Optimizer.ADAMW_TORCH, Optimizer.ADAMW_TORCH_FUSED, Optimizer.SGD})
@@ -31,29 +28,15 @@ class OffloadPlan:
     """FSDP2 with CPU offload in one process: a layer's weights come to the card when it computes, and go again."""
 
     backend: CollectiveBackend
-    host_bytes: int
-    """Host memory for weights, gradients and the optimizer's states."""
 
 
-def plan_offload(
-    settings: TrainingSettings,
-    *,
-    rail: Rail,
-    model: ModelFacts,
-    hardware: HardwareFacts,
-    precision: PrecisionPlan,
-    optimizer: Optimizer,
-) -> OffloadPlan | Problem | None:
-    """None when it is not asked for, or cannot apply; DEP_FSDP_UNAVAILABLE where no NCCL exists."""
-    if not settings.full_ft_offload or settings.mode is not TrainMode.FULL:
+def plan_offload(settings: TrainingSettings, *, rail: Rail, hardware: HardwareFacts) -> OffloadPlan | Problem | None:
+    """None when it is not asked for; DEP_FSDP_UNAVAILABLE where no NCCL exists."""
+    if not settings.full_ft_offload:
         return None
     if hardware.system == "Windows":
         return fsdp_unavailable("Windows has no NCCL.")
-    states = 0 if optimizer is Optimizer.SGD else 2
-    return OffloadPlan(
-        backend=CollectiveBackend.NCCL if rail is Rail.CUDA else CollectiveBackend.GLOO,
-        host_bytes=(2 + states) * model.num_parameters * precision.storage.num_bytes,
-    )
+    return OffloadPlan(backend=CollectiveBackend.NCCL if rail is Rail.CUDA else CollectiveBackend.GLOO)
 
 
 def fsdp_unavailable(why: str) -> Problem:
@@ -81,27 +64,15 @@ def offload_optimizer(asked: Optimizer, *, origins: Origins) -> Decision[Optimiz
     )
 
 
-def check_offload(plan: OffloadPlan, *, rail: Rail, hardware: HardwareFacts) -> tuple[Problem, ...]:
-    """Whether it is of use, and whether host memory will do."""
-    problems = []
-    if rail is Rail.CPU:
-        problems.append(
-            warning(
-                "CONFIG_INVALID_SETTING",
-                "--full-ft-offload saves nothing on the CPU, where everything is in host memory already.",
-                where="--full-ft-offload",
-                hint="Leave it out.",
-            )
-        )
-    free = hardware.ram_available_bytes
-    if free is not None and free < plan.host_bytes:
-        problems.append(
-            warning(
-                "RUNTIME_OUT_OF_MEMORY",
-                f"Weights, gradients and optimizer states take {plan.host_bytes / GIB:.1f} GiB of host memory, and"
-                f" {free / GIB:.1f} GiB are free.",
-                where="--full-ft-offload",
-                hint="Train a smaller model, or use --mode lora.",
-            )
-        )
-    return tuple(problems)
+def check_offload(rail: Rail) -> tuple[Problem, ...]:
+    """Whether it is of use; whether host memory will do is for the memory plan to say."""
+    if rail is Rail.CUDA:
+        return ()
+    return (
+        warning(
+            "CONFIG_INVALID_SETTING",
+            "--full-ft-offload saves nothing on the CPU, where everything is in host memory already.",
+            where="--full-ft-offload",
+            hint="Leave it out.",
+        ),
+    )

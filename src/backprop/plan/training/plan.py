@@ -15,12 +15,13 @@ from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing, plan_update
+from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.checkpoints import CheckpointPlan, plan_checkpoints
 from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
 from backprop.plan.training.fit import FitPlan
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
-from backprop.plan.training.full import FullPlan, plan_full
+from backprop.plan.training.full import plan_full
 from backprop.plan.training.full_precision import Rounding
 from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
@@ -31,7 +32,7 @@ from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
 from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
-from backprop.plan.training.room import check_room
+from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.targets import check_targets
 from backprop.plan.training.throughput import ThroughputPlan, plan_throughput
 
@@ -117,27 +118,22 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     rate = plan_learning_rate(settings.training, steps=steps, origins=origins)
     evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
     checkpoints = plan_checkpoints(settings.training, steps=steps, origins=origins)
-    whole = FullPlan()
-    if full and isinstance(footprint, Footprint):
-        whole = plan_full(
-            settings.training,
-            model=model,
-            rail=rail.value,
-            hardware=hardware,
-            precision=footprint.precision,
-            optimizer=footprint.optimizer.value,
-            checkpoints=checkpoints,
-            steps=steps,
-            evaluates=evaluation is not None,
-        )
+    whole = plan_full(
+        settings.training,
+        model=model,
+        rail=rail.value,
+        hardware=hardware,
+        precision=footprint.precision if isinstance(footprint, Footprint) else None,
+        optimizer=footprint.optimizer.value if isinstance(footprint, Footprint) else None,
+        checkpoints=checkpoints,
+        steps=steps,
+        evaluates=evaluation is not None,
+    )
     problems = (
         *tokenizer_problems,
         *missing,
-        *(
-            check_room(settings, place, footprint, sequences=shape.for_memory(data), data=data)
-            if isinstance(footprint, Footprint)
-            else footprint
-        ),
+        *(() if isinstance(footprint, Footprint) else footprint),
+        *_check_size(settings, place, footprint, sequences=shape.for_memory(data), data=data, origins=origins),
         *whole.problems,
         *check_mode(settings, origins=origins),
         *_broken_rows(data),
@@ -192,6 +188,23 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         rounding=whole.rounding,
         offload=whole.offload,
     )
+
+
+def _check_size(
+    settings: TrainSettings,
+    place: Place,
+    footprint: Footprint | tuple[Problem, ...],
+    *,
+    sequences: Sequences,
+    data: DataFacts,
+    origins: Origins,
+) -> tuple[Problem, ...]:
+    """One refusal for a model that is too large: by its parameters, or else by its memory."""
+    known = footprint if isinstance(footprint, Footprint) else None
+    too_large = check_ceiling(settings.training, place.model, place.hardware, origins=origins)
+    if too_large is not None:
+        return (refuse_too_large(too_large, settings, place, known, sequences=sequences, data=data),)
+    return check_room(settings, place, known, sequences=sequences, data=data) if known else ()
 
 
 @attrs.frozen

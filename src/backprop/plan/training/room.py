@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.quantity import gib
+from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.changes import Change, smallest_changes
 from backprop.plan.training.footprint import Footprint, Place, Sequences
@@ -28,11 +31,43 @@ def check_room(
         return (warning("RUNTIME_MEMORY_UNKNOWN", message),)
     if footprint.fit.fits:
         return ()
-    changes = smallest_changes(settings, place, sequences=sequences, may_cut_to=_may_cut(settings, data))
-    return (Problem("RUNTIME_MEMORY_INSUFFICIENT", _shortage(memory, budget), hint=_advice(changes)),)
+    changes = smallest_changes(settings, place, sequences=sequences, may_cut_to=may_cut(settings, data))
+    message = _shortage(memory, budget)
+    if settings.training.mode is TrainMode.FULL:
+        message += " The model is within the bound on parameters for this card; memory is what decides."
+    return (Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=_advice(changes)),)
+
+
+def refuse_too_large(
+    problem: Problem,
+    settings: TrainSettings,
+    place: Place,
+    footprint: Footprint | None,
+    *,
+    sequences: Sequences,
+    data: DataFacts | None = None,
+) -> Problem:
+    """The refusal of a model past the full fine-tuning ceiling, with what works instead and what memory says."""
+    changes = smallest_changes(settings, place, sequences=sequences, may_cut_to=may_cut(settings, data))
+    memory = footprint.fit.memory if footprint else None
+    message = problem.message
+    if footprint is not None and memory is not None and footprint.budget is not None:
+        verdict = "fits" if footprint.fit.fits else "does not fit"
+        message += (
+            f" By the memory plan it would need {gib(memory.needed_bytes)} and {verdict} in the "
+            f"{gib(footprint.budget.free_bytes)} that are free."
+        )
+    raised = " The bound is set by --full-ft-ceiling-billions."
+    others = "Train an adapter with --mode lora, or offload with --full-ft-offload on a larger card."
+    return attrs.evolve(problem, message=message, hint=(_advice(changes) if changes else others) + raised)
 
 
 def _shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:
+    if budget.host_free_bytes is not None and memory.host_bytes > budget.host_free_bytes:
+        return (
+            f"The run would keep {gib(memory.host_bytes)} in host memory, of which {gib(budget.host_free_bytes)} are "
+            f"free, beside {gib(memory.needed_bytes)} on {budget.place}."
+        )
     largest = sorted(memory.terms, key=lambda term: term.bytes, reverse=True)[:3]
     parts = ", ".join(f"{term.name.value} {gib(term.bytes)}" for term in largest)
     return (
@@ -48,7 +83,7 @@ def _advice(changes: tuple[Change, ...]) -> str:
     return f"Any of these makes it fit: {named}." if len(changes) > 1 else f"This makes it fit: {named}."
 
 
-def _may_cut(settings: TrainSettings, data: DataFacts | None) -> Callable[[int], bool]:
+def may_cut(settings: TrainSettings, data: DataFacts | None) -> Callable[[int], bool]:
     """Whether cutting at a length leaves nearly all rows whole, or was allowed."""
     tokens = data.train.tokens if data else None
     if tokens is None or settings.data.allow_truncation:

@@ -1,0 +1,1 @@
+"""What fits which card: the answers of ``estimate-vram``."""
