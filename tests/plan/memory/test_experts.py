@@ -3,55 +3,43 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 import torch
 from benchmarks.storage_tracker import measure
-from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
 from backprop.plan.facts.architectures import ARCHITECTURES
 from backprop.plan.memory import operators as op
-from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.autograd import Graph, Tensor
 from backprop.plan.memory.experts import Mixture
-from backprop.plan.memory.predict import predict
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import linear_shapes, static_bytes, trainable_parameters
 from backprop.plan.memory.tape import Tape
 from backprop.plan.memory.term import TermName
-from backprop.plan.memory.training import AdapterDtype, LossHead, MemoryMethod, TrainingShape
+from backprop.plan.memory.training import MemoryMethod, TrainingShape
+from tests.plan.memory.steps import (
+    EXPERT_WIDTH,
+    HIDDEN,
+    NUM_EXPERTS,
+    NUM_TOKENS,
+    config_of,
+    measured_bytes,
+    model_of,
+    on_cpu,
+    predicted_bytes,
+)
 
 FAMILIES = ("mixtral", "qwen3_moe", "olmoe")
-SIZES = {"T": 512, "H": 128, "E": 8, "I": 64, "2I": 128, "A": 1024}
-ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj"]
-
-
-def config_of(family: str) -> Any:
-    experts = {"num_local_experts" if family == "mixtral" else "num_experts": SIZES["E"]}
-    return AutoConfig.for_model(
-        family,
-        hidden_size=SIZES["H"],
-        intermediate_size=SIZES["I"],
-        moe_intermediate_size=SIZES["I"],
-        num_experts_per_tok=SIZES["A"] // SIZES["T"],
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        vocab_size=512,
-        pad_token_id=0,
-        output_router_logits=True,
-        attn_implementation="eager",
-        **experts,
-    )
-
-
-def model_of(family: str) -> Any:
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config_of(family), dtype=torch.bfloat16).train()
+SIZES = {
+    "T": NUM_TOKENS,
+    "H": HIDDEN,
+    "E": NUM_EXPERTS,
+    "I": EXPERT_WIDTH,
+    "2I": 2 * EXPERT_WIDTH,
+    "A": 2 * NUM_TOKENS,
+}
 
 
 def shape_of(family: str) -> MemoryShape:
@@ -88,7 +76,7 @@ def size_of(tape: Tape, symbol: int) -> int:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_mixture_takes_what_transformers_takes(family: str, trained: bool) -> None:
     """All but sorted indices of a few bytes a token, which kernels of CPU and CUDA make differently."""
-    block = model_of(family).model.layers[0].mlp.requires_grad_(trained)
+    block = model_of(config_of(family)).model.layers[0].mlp.requires_grad_(trained)
     x = torch.randn(1, SIZES["T"], SIZES["H"], dtype=torch.bfloat16, requires_grad=True)
     alive = [*block.parameters(), x]
     measured = measure(lambda: block(x).mean().backward(), alive=alive, block=1)
@@ -100,35 +88,8 @@ def test_a_mixture_takes_what_transformers_takes(family: str, trained: bool) -> 
 @pytest.mark.parametrize("method", [MemoryMethod.LORA, MemoryMethod.FULL])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_takes_what_is_predicted(family: str, method: MemoryMethod, checkpoints: bool) -> None:
-    """Four layers, forward and backward; flash attention and the fused head have no like on the CPU."""
-    model = model_of(family)
-    if method is MemoryMethod.LORA:
-        config = LoraConfig(r=8, target_modules=ADAPTED)
-        model = get_peft_model(model, config, autocast_adapter_dtype=False)
-        model.enable_input_require_grads()
-    if checkpoints:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    tokens = torch.randint(1, 512, (1, SIZES["T"]))
-    training = TrainingShape(
-        method=method,
-        rank=8,
-        adapter_dtype=AdapterDtype.BF16,
-        sequence=SIZES["T"],
-        checkpoints=checkpoints,
-        attention=AttentionKernel.EAGER,
-        loss=LossHead.FULL_LOGITS,
-        autocast=False,
-        workspace_bytes=0,
-    )
-    plan = predict(shape_of(family), training)
-    optimizer = sum(term.bytes for term in plan.terms if term.name is TermName.OPTIMIZER)
-    alive = [*model.parameters(), *model.buffers(), tokens]
-
-    def step() -> None:
-        model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
-
-    measured = measure(step, alive=alive)
-    assert plan.peak_bytes - optimizer == pytest.approx(measured.peak_bytes, rel=0.02)
+    config, training = config_of(family), on_cpu(method, checkpoints=checkpoints)
+    assert predicted_bytes(config, training) == pytest.approx(measured_bytes(config, training), rel=0.01)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

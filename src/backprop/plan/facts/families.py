@@ -90,6 +90,8 @@ class Family:
     scales_residuals: bool = False
     """Granite: what attention and network add is multiplied first, and logits are divided."""
     experts: ExpertKeys | None = None
+    rotates_in_fp32: bool = False
+    """OLMo 2 and 3 turn queries and keys in fp32, others in their own dtype."""
     scores_in_fp32: bool = False
     """Mixtral weighs what its experts give in fp32."""
 
@@ -112,12 +114,14 @@ FAMILIES: Mapping[str, Family] = {
         norm=NormKind.OLMO,
         norm_place=NormPlace.AFTER,
         query_norm=QueryNorm.WIDE,
+        rotates_in_fp32=True,
     ),
     "olmo3": Family(
         reads_attention_bias=True,
         norm=NormKind.OLMO,
         norm_place=NormPlace.AFTER,
         query_norm=QueryNorm.WIDE,
+        rotates_in_fp32=True,
         window=Window.SOME,
     ),
     "gemma": Family(reads_attention_bias=True, norm=NormKind.GEMMA, embedding_scale=EmbeddingScale.MODULE),

@@ -97,7 +97,8 @@ class Attention:
 
     def _rotated(self, graph: Graph, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         if not self.kind.rotates_part:
-            return _rotate(graph, query, cos, sin), _rotate(graph, key, cos, sin)
+            turned_query, turned_key = _rotate(graph, query, cos, sin), _rotate(graph, key, cos, sin)
+            return op.cast(graph, turned_query, query.itemsize), op.cast(graph, turned_key, key.itemsize)
         query_rotated = op.part(graph, query, ("T", "Q", "rotary"))
         query_passed = op.part(graph, query, ("T", "Q", "1-rotary"))
         key_rotated = op.part(graph, key, ("T", "K", "rotary"))

@@ -193,7 +193,8 @@ def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tens
     frequencies = graph.new((*rows, "1/2"), 4)
     joined = graph.new(rows, 4)
     cos, sin = graph.new(rows, 4), graph.new(rows, 4)
-    shared = [op.cast(graph, cos, hidden.itemsize), op.cast(graph, sin, hidden.itemsize)]
+    itemsize = 4 if structure.family.rotates_in_fp32 else hidden.itemsize
+    shared = [op.cast(graph, cos, itemsize), op.cast(graph, sin, itemsize)]
     del frequencies, joined, cos, sin
     return [*shared, *masks]
 
