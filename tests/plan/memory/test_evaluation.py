@@ -57,3 +57,9 @@ def test_fewer_learned_tokens_need_less_of_the_head() -> None:
     )
     assert few < all_of_them
     assert predict_evaluation(SMALL, ON_CPU, longest=1000, num_targets=999).peak_bytes == all_of_them
+
+
+def test_nothing_is_dropped_in_an_evaluation() -> None:
+    plain, dropping = (TrainingShape(method=MemoryMethod.QLORA, dropout=dropout) for dropout in (False, True))
+    assert predict_evaluation(SMALL, plain, longest=100) == predict_evaluation(SMALL, dropping, longest=100)
+    assert predict(SMALL, plain).peak_bytes < predict(SMALL, dropping).peak_bytes

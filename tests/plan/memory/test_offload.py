@@ -166,5 +166,5 @@ def test_more_layers_need_no_more_on_the_card_than_their_checkpoints() -> None:
     ],
 )
 def test_what_else_would_be_offloaded_is_refused(training: TrainingShape) -> None:
-    with pytest.raises(NotModelled, match="full fine-tuning without a reference"):
+    with pytest.raises(NotModelled, match="full fine-tuning of dense models without a reference"):
         predict(SMALL, training)

@@ -49,7 +49,7 @@ def predict_evaluation(
 @functools.lru_cache(maxsize=256)
 def trace_evaluation(structure: StepStructure) -> Walk:
     """What one forward pass and its loss allocate and free."""
-    structure = attrs.evolve(structure, checkpoints=False)
+    structure = attrs.evolve(structure, checkpoints=False, dropout=False)
     tape = Tape()
     graph = Graph(
         tape,
