@@ -116,7 +116,7 @@ def test_a_full_plan_differs_from_that_of_an_adapter_in_what_is_trained(
     settings: TrainSettings, facts: TrainFacts, offload: bool
 ) -> None:
     roomy = attrs.evolve(facts, hardware=attrs.evolve(facts.hardware, disk_free_bytes=None))
-    asked = attrs.evolve(settings.training, mode=TrainMode.FULL, full_ft_offload=offload)
+    asked = attrs.evolve(settings.training, mode=TrainMode.FULL, full_ft_offload=offload, full_ft_ceiling_billions=1e6)
     plan = planned(attrs.evolve(settings, training=asked), roomy)
     assert from_data(to_data(plan), TrainPlan) == plan
     other = planned(settings, facts)

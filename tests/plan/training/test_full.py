@@ -20,7 +20,7 @@ from backprop.plan.training.offload import CollectiveBackend
 from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.precision import NumberFormat
 from backprop.plan.wire.converter import from_data, to_data
-from tests.plan.training.worlds import CPU_MACHINE, GIB, card, from_flags, planned, settings, world
+from tests.plan.training.worlds import CPU_MACHINE, GIB, card, dataset, from_flags, planned, settings, world
 
 
 def full(**groups: dict[str, Any]) -> TrainSettings:
@@ -128,7 +128,7 @@ def test_an_adapter_flag_is_not_looked_at_so_it_cannot_stop_a_full_run() -> None
     assert planned(full(lora={"target_modules": ("nothing",)}), world()).adapter is None
 
 
-def test_offload_takes_the_backend_of_the_rail_and_host_memory_for_everything() -> None:
+def test_offload_takes_the_backend_and_the_optimizer_of_the_rail() -> None:
     roomy = attrs.evolve(card(80), ram_available_bytes=200 * GIB, disk_free_bytes=2000 * GIB)
     facts = world(model="Qwen/Qwen2.5-7B-Instruct", hardware=roomy)
     plan = planned(full(training={"full_ft_offload": True}), facts)
@@ -172,22 +172,27 @@ def test_an_optimizer_that_cannot_step_host_memory_is_refused_with_offload() -> 
 
 
 @pytest.mark.parametrize(
-    ("training", "num_checkpoints", "bytes_each"),
+    ("training", "evaluates", "num_checkpoints", "bytes_each"),
     [
-        ({"max_steps": 100, "save_steps": 100}, 1, 12),
-        ({"max_steps": 100, "save_steps": 10}, 3, 12),
-        ({"max_steps": 100, "save_steps": 10, "keep_checkpoints": 4}, 5, 12),
-        ({"max_steps": 100, "save_steps": 100, "optim": Optimizer.SGD}, 1, 4),
+        ({"max_steps": 100, "save_steps": 100}, False, 1, 12),
+        ({"max_steps": 100, "save_steps": 10}, False, 3, 12),
+        ({"max_steps": 100, "save_steps": 10, "keep_checkpoints": 4}, False, 5, 12),
+        ({"max_steps": 100, "save_steps": 100, "optim": Optimizer.SGD}, False, 1, 4),
+        ({"max_steps": 100, "save_steps": 10}, True, 4, 12),
+        ({"max_steps": 100, "save_steps": 100, "eval_every": 100}, True, 2, 12),
     ],
 )
 def test_checkpoints_that_the_disk_cannot_hold_are_refused(
-    training: dict[str, Any], num_checkpoints: int, bytes_each: int
+    training: dict[str, Any], evaluates: bool, num_checkpoints: int, bytes_each: int
 ) -> None:
     # float32 weights on the CPU: 4 bytes a parameter, and 8 of AdamW's states.
     needed = num_checkpoints * bytes_each * 134_515_008
-    exact = attrs.evolve(CPU_MACHINE, disk_free_bytes=needed)
-    assert isinstance(plan_train(full(training=training), world(hardware=exact), origins=Origins()), TrainPlan)
-    short = attrs.evolve(CPU_MACHINE, disk_free_bytes=needed - 1)
-    (problem,) = refused(full(training=training), world(hardware=short))
+
+    def facts(free: int) -> TrainFacts:
+        machine = attrs.evolve(CPU_MACHINE, disk_free_bytes=free)
+        return world(hardware=machine, heldout=dataset() if evaluates else None)
+
+    assert isinstance(plan_train(full(training=training), facts(needed), origins=Origins()), TrainPlan)
+    (problem,) = refused(full(training=training), facts(needed - 1))
     assert problem.code == "RUNTIME_DISK_FULL"
-    assert isinstance(plan_train(settings(training=training), world(hardware=short), origins=Origins()), TrainPlan)
+    assert isinstance(plan_train(settings(training=training), facts(needed - 1), origins=Origins()), TrainPlan)

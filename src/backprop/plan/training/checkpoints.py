@@ -60,21 +60,24 @@ def _state_bytes(model: ModelFacts, weights: NumberFormat, optimizer: Optimizer)
 
 
 def check_disk(
-    plan: CheckpointPlan, *, checkpoint_bytes: int, steps: int, evaluates: bool, hardware: HardwareFacts
+    plan: CheckpointPlan, *, checkpoint_bytes: int, steps: int, num_evaluations: int, hardware: HardwareFacts
 ) -> tuple[Problem, ...]:
     """Refused when the checkpoints that stand together at the worst moment do not fit.
 
-    A checkpoint is complete before an older one goes, so that is one more than are kept, and the best one besides.
+    A checkpoint is complete before an older one goes, so that is one more than are kept, and the best one besides;
+    each evaluation may find a new best one, which is saved at once.
     """
     free = hardware.disk_free_bytes
-    together = min(-(-steps // plan.every.value), plan.keep + 1) + evaluates
+    saved = -(-steps // plan.every.value) + num_evaluations
+    together = min(saved, plan.keep + 1 + (num_evaluations > 0))
     needed = together * checkpoint_bytes
     if free is None or needed <= free:
         return ()
     return (
         Problem(
             "RUNTIME_DISK_FULL",
-            f"{together} checkpoints of {checkpoint_bytes / GIB:.1f} GiB take {needed / GIB:.1f} GiB,"
+            f"Checkpoints of {checkpoint_bytes / GIB:.1f} GiB, of which {together} stand together, take"
+            f" {needed / GIB:.1f} GiB,"
             f" and {free / GIB:.1f} GiB are free.",
             where="--output",
             hint="Free some space, choose another disk with --output, raise --save-steps or lower --keep-checkpoints.",

@@ -34,7 +34,7 @@ def plan_full(
     optimizer: Optimizer | None,
     checkpoints: CheckpointPlan,
     steps: int,
-    evaluates: bool,
+    num_evaluations: int,
 ) -> FullPlan:
     """Nothing for an adapter, and nothing before the formats and the optimizer are known."""
     if settings.mode is not TrainMode.FULL or precision is None or optimizer is None:
@@ -44,7 +44,7 @@ def plan_full(
         checkpoints,
         checkpoint_bytes=full_checkpoint_bytes(model, precision.storage, optimizer),
         steps=steps,
-        evaluates=evaluates,
+        num_evaluations=num_evaluations,
         hardware=hardware,
     )
     rounding = plan_rounding(precision, optimizer)

@@ -127,7 +127,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         optimizer=footprint.optimizer.value if isinstance(footprint, Footprint) else None,
         checkpoints=checkpoints,
         steps=steps,
-        evaluates=evaluation is not None,
+        num_evaluations=-(-steps // evaluation.every.value) if evaluation else 0,
     )
     problems = (
         *tokenizer_problems,
