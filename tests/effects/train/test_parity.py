@@ -10,9 +10,10 @@ import pytest
 import torch
 from trl.trainer import utils as trl_utils
 
-from backprop.effects.train.sequences import IGNORED_LABEL, TrainingBatches
+from backprop.effects.train.sequences import IGNORED_LABEL, PlannedOrder, TrainingBatches
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.training import Optimizer, TrainingSettings
+from backprop.plan.training.batch import plan_update
 from backprop.plan.training.plan import TrainPlan
 from backprop.workflows.observation import observed
 from tests.effects.probe.smollm2 import MODEL
@@ -57,6 +58,25 @@ def test_packed_rows_learn_as_if_they_stood_alone(model_dir: Path, tmp_path: Pat
         torch.testing.assert_close(tensor, two.weights(1)[name], rtol=0, atol=1e-5)
         moved = max(moved, tensor.abs().max().item() if "lora_B" in name else 0.0)
     assert moved > 1e-3, "the step moved the weights, so that equal weights mean equal gradients"
+
+
+def test_an_update_in_passes_of_unequal_size_is_that_of_one_pass(model_dir: Path, tmp_path: Path) -> None:
+    rows = make_rows(10, longest=20)
+    changes = {"max_steps": 2, "learning_rate": 1e-2, "per_device_train_batch_size": 5}
+    plan = make_plan(model_dir, rows, data={"packing": False}, training=changes | {"gradient_accumulation_steps": 1})
+    update = plan_update(
+        attrs.evolve(TrainingSettings(), per_device_train_batch_size=5, gradient_accumulation_steps=1),
+        rail=plan.rail.value,
+        hardware=CPU_MACHINE,
+        origins=Origins(),
+    )
+    size, passes = update.lowered(2)
+    in_threes = attrs.evolve(plan, batch=attrs.evolve(plan.batch, micro_batch=size, accumulation=passes))
+    assert [len(batch) for batch in PlannedOrder(in_threes, len(rows))] == [2, 2, 1, 2, 2, 1]
+    one, three = run(plan, rows, tmp_path / "one"), run(in_threes, rows, tmp_path / "three")
+    assert three.losses == pytest.approx(one.losses, abs=1e-5)
+    for name, tensor in one.weights(2).items():
+        torch.testing.assert_close(three.weights(2)[name], tensor, rtol=0, atol=1e-5)
 
 
 def test_masked_positions_skip_the_head(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,8 +97,7 @@ def test_giving_up_names_what_would_make_a_new_run_fit() -> None:
 
 def test_what_saves_memory_already_is_not_named() -> None:
     origins = from_flags(data__packing="--packing")
-    plan = planned(settings(lora={"r": 1}), world(hardware=card(24)), origins)
-    assert plan.gradient_checkpointing.value
+    plan = planned(settings(lora={"r": 1, "use_gradient_checkpointing": True}), world(hardware=card(24)), origins)
     assert plan.batch.packed_length is not None
     half = plan.batch.packed_length.value // 2
     hint = exhausted(plan, IN_EVALUATION, GiveUp("")).hint

@@ -61,8 +61,9 @@ class TrainPlan:
     gradient_checkpointing: Decision[bool]
     memory: MemoryPlan | None
     """Peak memory; None when it is not modelled for this model."""
-    budget: MemoryBudget | None
-    """The memory that the run was fitted to; None when nobody could say."""
+    budget: MemoryBudget | None = attrs.field(eq=False)
+    """The memory that the run was fitted to; None when nobody could say. What happened to be free makes no difference
+    between plans that are otherwise the same."""
     throughput: ThroughputPlan
     evaluation: EvaluationPlan | None
     checkpoints: CheckpointPlan
