@@ -7,7 +7,7 @@ import re
 import attrs
 
 from backprop.cli.arguments import parse_arguments
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem, Refused, errors_among
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
 from backprop.plan.facts.dataset import RowCount, TokenFacts
 from backprop.plan.facts.hardware import HardwareFacts
@@ -67,10 +67,10 @@ class World:
         return plan
 
     def refusal(self, *flags: str) -> Problem:
-        """The only problem, which must stop the run."""
+        """The only problem that stops the run."""
         refused = self.answer(*flags)
         assert isinstance(refused, Refused)
-        (problem,) = refused.problems
+        (problem,) = errors_among(refused.problems)
         return problem
 
 

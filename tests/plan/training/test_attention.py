@@ -37,5 +37,5 @@ def test_scores_in_memory_make_long_sequences_dear() -> None:
             peaks.append(memory.peak_bytes)
         return (peaks[2] - peaks[1]) / (peaks[1] - peaks[0])
 
-    assert growth("google/gemma-2b") == pytest.approx(2, abs=0.1)
+    assert growth("google/gemma-2b") < 2.5
     assert growth("google/gemma-2-2b") > 3

@@ -8,6 +8,7 @@ import pytest
 from backprop.plan.decision import Decision, Refused
 from backprop.plan.exit_code import exit_code_for
 from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings, TrainMode
 from backprop.plan.training.ceiling import check_ceiling, plan_ceiling
@@ -52,10 +53,11 @@ def test_the_users_number_wins_in_both_directions_and_names_its_flag() -> None:
 
 def test_a_model_of_exactly_the_ceiling_is_taken_and_of_one_parameter_more_is_not() -> None:
     model = world().model
+    assert isinstance(model, ModelFacts)
     for over in (0, 1):
         sized = attrs.evolve(model, num_parameters=5_000_000_000 + over)
         settings = TrainingSettings(mode=TrainMode.FULL)
-        problem = check_ceiling(settings, sized, card(24), origins=Origins())  # type: ignore[arg-type]
+        problem = check_ceiling(settings, sized, card(24), origins=Origins())
         assert (problem is not None) == bool(over)
 
 
