@@ -31,7 +31,7 @@ def test_scores_in_memory_make_long_sequences_dear() -> None:
     def growth(name: str) -> float:
         flags = ("--model", name, "--no-packing", "--batch-size", "1", "--gradient-checkpointing")
         peaks = []
-        for length in (1024, 2048, 4096):
+        for length in (2048, 4096, 8192):
             memory = World(roomy(24), ((length, 100),)).plan(*flags, "--max-seq-length", str(length)).memory
             assert memory is not None
             peaks.append(memory.peak_bytes)
