@@ -25,6 +25,7 @@ from backprop.plan.wire.converter import from_data, to_data
 from property_tests.strategies.memory import EIGHT_BIT, SHAPES, shapes, trainings, with_layers
 
 CASES = shapes().flatmap(lambda model: st.tuples(st.just(model), trainings(model)))
+ADAPTERS = tuple(method for method in MemoryMethod if method is not MemoryMethod.FULL)
 MORE = st.sampled_from((1, 2, 3, 13, 64, 512))
 Case = tuple[MemoryShape, TrainingShape]
 
@@ -141,16 +142,16 @@ def test_a_prediction_does_not_depend_on_what_was_predicted_before(cases: list[C
     assert backwards[::-1] == before
 
 
-@given(st.sampled_from(SHAPES), st.sampled_from(MemoryMethod), st.integers(1024, 8192))
-def test_recomputation_never_needs_more_where_sequences_have_a_usual_length(
+@given(st.sampled_from(SHAPES), st.sampled_from(ADAPTERS), st.integers(1024, 8192))
+def test_recomputation_saves_memory_of_adapters_where_sequences_have_a_usual_length(
     model: MemoryShape, method: MemoryMethod, sequence: int
 ) -> None:
-    """Held: one sequence; nothing dropped. Full fine-tuning may peak behind the layers, where both need the same."""
+    """Held: one sequence; nothing dropped. Where every weight is trained the peak may lie behind the layers."""
     saved, recomputed = (
-        predict(model, TrainingShape(method=method, sequence=sequence, checkpoints=checkpoints))
+        peak(model, TrainingShape(method=method, sequence=sequence, checkpoints=checkpoints))
         for checkpoints in (False, True)
     )
-    assert recomputed.peak_bytes <= saved.peak_bytes - (method is not MemoryMethod.FULL)
+    assert recomputed < saved
 
 
 @pytest.mark.parametrize("optimizer", EIGHT_BIT, ids=lambda optimizer: optimizer.value)
