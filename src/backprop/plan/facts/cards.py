@@ -45,10 +45,10 @@ CARDS: tuple[Card, ...] = (
     Card("L4", r"\bL4\b", 24, 121.0, 30.3),
     Card("L40S", r"L40S", 48, 362.0, 91.6),
     Card("A100", r"A100", 80, 312.0, 19.5),
-    Card("H100", r"H100(?!.*PCIe)", 80, 989.4, 66.9),
-    Card("H100 PCIe", r"H100.*PCIe", 80, 756.0, 51.2),
-    Card("H200", r"H200", 141, 989.4, 66.9),
-    Card("B200", r"B200", 180, 2250.0, 75.0),
+    Card("H100", r"\bH100\b(?!.*(PCIe|NVL))", 80, 989.4, 66.9),
+    Card("H100 PCIe", r"\bH100 PCIe", 80, 756.0, 51.2),
+    Card("H200", r"\bH200\b(?! NVL)", 141, 989.4, 66.9),
+    Card("B200", r"\bB200\b", 180, 2250.0, 75.0),
 )
 """Sizes are the card's nominal ones; where several are sold, the common one."""
 

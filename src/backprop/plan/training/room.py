@@ -57,9 +57,15 @@ def refuse_too_large(
             f" By the memory plan it would need {gib(memory.needed_bytes)} and {verdict} in the "
             f"{gib(footprint.budget.free_bytes)} that are free."
         )
-    raised = " The bound is set by --full-ft-ceiling-billions."
-    others = "Train an adapter with --mode lora, or offload with --full-ft-offload on a larger card."
-    return attrs.evolve(problem, message=message, hint=(_advice(changes) if changes else others) + raised)
+    parts = [_advice(changes)] if changes else []
+    if not any(way in change.flags for change in changes for way in _PAST_THE_CEILING):
+        parts.append("On a larger card train an adapter with --mode lora, or offload with --full-ft-offload.")
+    parts.append("The bound is set by --full-ft-ceiling-billions.")
+    return attrs.evolve(problem, message=message, hint=" ".join(parts))
+
+
+_PAST_THE_CEILING = ("--mode lora", "--full-ft-offload")
+"""The ways to train a model of the same size; a refusal always names one."""
 
 
 def _shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:

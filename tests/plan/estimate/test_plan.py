@@ -1,0 +1,243 @@
+"""What ``estimate-vram`` answers, against what ``train`` would do."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from backprop.plan.decision import Problem, Refused
+from backprop.plan.estimate.plan import EstimateFacts, plan_estimate
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.cards import CARDS
+from backprop.plan.settings.option import options_of
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
+from backprop.plan.training.plan import TrainPlan
+from tests.plan.estimate.questions import INSTALLED, LARGE_MACHINE, answer, estimated, way
+from tests.plan.training.asking import World
+from tests.plan.training.worlds import CPU_MACHINE, card
+
+SEVEN_B = "Qwen/Qwen2.5-7B-Instruct"
+ON_24_GIB = ("--vram-gb", "24")
+MODELS = (SEVEN_B, "Qwen/Qwen2.5-0.5B", "google/gemma-2-9b", "mistralai/Mistral-7B-v0.1", "microsoft/phi-4")
+RUNS: tuple[tuple[str, ...], ...] = (
+    (),
+    ("--no-load-in-4bit",),
+    ("--lora-preset", "fast", "--optim", "adamw_torch"),
+    ("--use-dora", "--lora-r", "64", "--max-seq-length", "4096"),
+    ("--gradient-checkpointing", "--lora-dropout", "0"),
+    ("--mode", "full", "--full-ft-ceiling-billions", "20"),
+    ("--no-packing", "--grad-accum", "2"),
+    ("--batch-size", "3", "--target-modules", "all-linear"),
+)
+
+
+def test_the_tiers_are_the_tables() -> None:
+    report = estimated()
+    assert [(tier.vram_gb, tier.batch_size) for tier in report.tiers] == [(48, 8), (32, 6), (24, 4), (16, 2), (0, 1)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("run", RUNS, ids=" ".join)
+@pytest.mark.parametrize("vram_gib", [12, 24, 80])
+def test_the_recommended_batch_is_what_train_plans_for_rows_that_fill_the_sequence(
+    name: str, run: tuple[str, ...], vram_gib: int
+) -> None:
+    report = estimated(name, *run, "--vram-gb", str(vram_gib))
+    longest = 4096 if "4096" in run else 2048
+    there = World(attrs.evolve(card(vram_gib), disk_free_bytes=None), ((longest, 4000),))
+    plan = there.answer("--model", name, *run, "--allow-truncation")
+    if isinstance(plan, TrainPlan):
+        assert report.fits
+        assert report.memory == plan.memory
+        assert report.recommended_batch_size == plan.batch.micro_batch.value
+        assert report.gradient_accumulation == plan.batch.accumulation.value
+        assert report.gradient_checkpointing == plan.gradient_checkpointing.value
+        assert report.remedies == ()
+    else:
+        assert not report.fits
+        assert plan.problems[0].code == "RUNTIME_MEMORY_INSUFFICIENT"
+        assert all(remedy.flags in plan.problems[0].hint for remedy in report.remedies)
+
+
+@pytest.mark.parametrize("run", RUNS[:6], ids=" ".join)
+@pytest.mark.parametrize("vram_gib", [12, 24, 48])
+def test_one_sequence_more_than_the_largest_batch_does_not_fit(run: tuple[str, ...], vram_gib: int) -> None:
+    words = (*run, "--vram-gb", str(vram_gib))
+    largest = estimated(*words).largest_batch
+    assert largest is not None
+    if largest:
+        assert estimated(*words, "--batch-size", str(largest)).fits
+    assert not estimated(*words, "--batch-size", str(largest + 1)).fits
+
+
+@pytest.mark.parametrize("run", RUNS[:4], ids=" ".join)
+def test_a_sequence_longer_by_a_step_than_the_largest_does_not_fit(run: tuple[str, ...]) -> None:
+    """Llama 3.1 knows more positions than any of these cards hold."""
+    words = ("meta-llama/Llama-3.1-8B", *run, "--vram-gb", "32", "--batch-size", "1")
+    longest = estimated(*words).largest_sequence
+    assert longest is not None
+    if longest:
+        assert estimated(*words, "--max-seq-length", str(longest)).fits
+    assert not estimated(*words, "--max-seq-length", str(longest + 128)).fits
+
+
+def test_the_largest_sequence_is_at_most_the_models_context() -> None:
+    assert estimated("Qwen/Qwen2.5-0.5B", "--vram-gb", "180").largest_sequence == 32768
+
+
+@pytest.mark.parametrize("name", ["qlora", "lora", "full"])
+@pytest.mark.parametrize("vram_gib", [16, 40, 80])
+def test_each_ways_largest_batch_is_the_largest_that_train_takes(name: str, vram_gib: int) -> None:
+    small = "Qwen/Qwen2.5-1.5B"
+    found = way(estimated(small, "--vram-gb", str(vram_gib)), name)
+    there = World(attrs.evolve(card(vram_gib), disk_free_bytes=None), ((2048, 4000),))
+    asked = ("--model", small, *found.flags.split(), "--gradient-checkpointing", "--batch-size")
+    if found.fits:
+        plan = there.plan(*asked, str(found.largest_batch))
+        assert plan.batch.micro_batch.value == found.largest_batch
+    assert isinstance(there.answer(*asked, str(found.largest_batch + 1)), Refused)
+
+
+def test_a_seventy_billion_model_does_not_fit_24_gb() -> None:
+    report = estimated("meta-llama/Llama-3.1-70B", *ON_24_GIB)
+    assert report.fits is False
+    assert (report.largest_batch, report.largest_sequence, report.recommended_batch_size) == (0, 0, 1)
+    assert not any(found.fits for found in report.ways)
+    assert report.needed_bytes is not None
+    assert report.needed_bytes > 40 << 30
+    assert report.remedies
+
+
+def test_every_remedy_makes_it_fit() -> None:
+    words = ("Qwen/Qwen2.5-32B-Instruct", *ON_24_GIB)
+    remedies = estimated(*words).remedies
+    assert remedies
+    for remedy in remedies:
+        flags = remedy.flags.split()
+        other = [flags.pop(flags.index("--model") + 1)] if "--model" in flags else [words[0]]
+        changed = estimated(*other, *words[1:], *(flag for flag in flags if flag != "--model"))
+        assert changed.fits
+        assert changed.needed_bytes == remedy.needed_bytes
+
+
+@pytest.mark.parametrize(("vram_gib", "fits"), [(48, False), (60, False), (80, True)])
+def test_a_mixture_of_experts_stays_whole_in_memory_though_few_experts_work(vram_gib: int, fits: bool) -> None:
+    """Qwen3-30B-A3B has 30.5 billion weights in two bytes, which no 4-bit format of linear layers reaches."""
+    report = estimated("Qwen/Qwen3-30B-A3B", "--vram-gb", str(vram_gib))
+    assert report.fits is fits
+    assert report.needed_bytes is not None
+    assert report.needed_bytes > 57 << 30
+
+
+def test_offload_needs_the_hosts_memory_as_well_as_the_card() -> None:
+    words = ("Qwen/Qwen2.5-3B", "--vram-gb", "24")
+    large, little = (way(estimated(*words, hardware=host), "full-offload") for host in (LARGE_MACHINE, CPU_MACHINE))
+    assert large.needed_bytes == little.needed_bytes
+    assert large.host_bytes == little.host_bytes > 15 << 30
+    assert (large.fits, little.fits) == (True, False)
+
+
+def test_a_way_past_the_ceiling_does_not_fit_and_says_why() -> None:
+    found = way(estimated("Qwen/Qwen2.5-14B", "--vram-gb", "180"), "full")
+    assert not found.fits
+    assert "at most 10 B" in found.note
+    raised = way(estimated("Qwen/Qwen2.5-14B", "--vram-gb", "180", "--full-ft-ceiling-billions", "15"), "full")
+    assert (raised.fits, raised.note) == (True, "")
+
+
+def test_the_card_that_is_here_is_asked_about_with_what_is_free_of_it() -> None:
+    here = card(24)
+    assert here.gpu is not None
+    busy = attrs.evolve(here, gpus=(attrs.evolve(here.gpu, vram_free_bytes=14 << 30),))
+    whole, part = (estimated(hardware=hardware) for hardware in (here, busy))
+    assert (whole.card, whole.vram_gb, whole.free_gb, part.free_gb) == ("card", 24.0, 24.0, 14.0)
+    assert part.tier_batch_size == whole.tier_batch_size == 4
+    assert part.recommended_batch_size < whole.recommended_batch_size
+    named = estimated("--vram-gb", "24", hardware=busy)
+    assert (named.free_gb, named.recommended_batch_size) == (24.0, whole.recommended_batch_size)
+
+
+def test_packages_that_are_missing_here_are_assumed_for_a_card_that_is_not() -> None:
+    bare = attrs.evolve(INSTALLED, packages=())
+    assert way(estimated("--vram-gb", "16", software=bare), "qlora").needed_bytes is not None
+    here = way(estimated(hardware=card(24), software=bare), "qlora")
+    assert here.needed_bytes is None
+    assert "bitsandbytes" in here.note
+
+
+def test_without_a_card_there_is_a_table_over_common_cards_that_agrees_with_each_of_them() -> None:
+    report = estimated()
+    assert (report.card, report.vram_gb, report.fits, report.largest_batch) == (None, None, None, None)
+    assert [row.vram_gb for row in report.cards] == sorted({one.vram_gib for one in CARDS})
+    assert {name for row in report.cards for name in row.cards.split(", ")} == {one.name for one in CARDS}
+    for row in report.cards[::4]:
+        there = estimated("--vram-gb", str(row.vram_gb))
+        assert dict(row.largest_batch) == {found.name: found.largest_batch for found in there.ways}
+        assert there.cards == ()
+
+
+def test_on_a_card_of_unknown_memory_the_tier_is_two() -> None:
+    report = estimated()
+    assert (report.tier_batch_size, report.recommended_batch_size) == (2, 2)
+
+
+CHANGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "--load-in-4bit": (("--load-in-4bit",), ("--no-load-in-4bit",)),
+    "--max-seq-length": ((), ("--max-seq-length", "1024")),
+    "--dtype": (("--no-load-in-4bit",), ("--no-load-in-4bit", "--dtype", "float32")),
+    "--packing": (("--batch-size", "1"), ("--batch-size", "1", "--no-packing")),
+    "--batch-size": ((), ("--batch-size", "1")),
+    "--grad-accum": ((), ("--grad-accum", "1")),
+    "--optim": ((), ("--optim", "sgd")),
+    "--mode": ((), ("--mode", "full")),
+    "--full-ft-offload": (("--mode", "full"), ("--mode", "full", "--full-ft-offload")),
+    "--full-ft-ceiling-billions": ((), ("--full-ft-ceiling-billions", "0.4")),
+    "--bf16": (("--no-load-in-4bit", "--dtype", "float32"), ("--no-load-in-4bit", "--dtype", "float32", "--bf16")),
+    "--fp16": (("--mode", "full"), ("--mode", "full", "--fp16")),
+    "--method": ((), ("--method", "orpo")),
+    "--lora-preset": ((), ("--lora-preset", "fast")),
+    "--lora-r": ((), ("--lora-r", "8")),
+    "--lora-dropout": ((), ("--lora-dropout", "0")),
+    "--target-modules": ((), ("--target-modules", "q_proj")),
+    "--use-dora": ((), ("--use-dora",)),
+    "--gradient-checkpointing": (("--gradient-checkpointing",), ("--no-gradient-checkpointing",)),
+}
+"""For each flag two command lines that differ in nothing else."""
+
+
+@pytest.mark.parametrize("flag", CHANGES)
+def test_every_flag_that_shapes_a_run_changes_the_answer(flag: str) -> None:
+    before, after = (
+        estimated("Qwen/Qwen2.5-0.5B", "--vram-gb", "24", *words, hardware=LARGE_MACHINE) for words in CHANGES[flag]
+    )
+    assert attrs.evolve(before, sequence_length=0) != attrs.evolve(after, sequence_length=0)
+    assert (before.memory, before.ways) != (after.memory, after.ways)
+
+
+def test_the_flags_that_shape_a_run_are_all_tried() -> None:
+    others = {"NAME", "--vram-gb", "--config", "--json"}
+    assert {bound.flag for bound in options_of(EstimateVramSettings)} - others == set(CHANGES)
+
+
+@pytest.mark.parametrize("method", ["sft", "orpo", "simpo", "kto"])
+def test_preference_methods_take_no_less_than_supervised_tuning(method: str) -> None:
+    words = ("--vram-gb", "24", "--batch-size", "2", "--gradient-checkpointing", "--no-packing")
+    plain, preference = estimated(*words), estimated(*words, "--method", method)
+    assert plain.peak_bytes is not None
+    assert preference.peak_bytes is not None
+    assert preference.peak_bytes >= plain.peak_bytes
+
+
+def test_a_model_that_nobody_found_is_the_only_problem() -> None:
+    problem = Problem("INPUT_MODEL_NOT_FOUND", "No such model.")
+    facts = EstimateFacts(Absent(problem), CPU_MACHINE, INSTALLED)
+    assert plan_estimate(EstimateVramSettings(), facts, origins=Origins()) == Refused((problem,))
+
+
+def test_settings_that_cannot_be_are_refused_as_train_refuses_them() -> None:
+    refused = answer("--vram-gb", "24", "--target-modules", "q_prj")
+    assert isinstance(refused, Refused)
+    (problem,) = refused.problems
+    assert (problem.code, problem.hint) == ("CONFIG_INVALID_SETTING", "Did you mean q_proj?")
+    assert isinstance(answer("--vram-gb", "24", "--bf16", "--fp16"), Refused)

@@ -1,0 +1,115 @@
+"""What is said where a run does not fit, or where nobody can say."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from backprop.plan.decision import Refused, Severity
+from backprop.plan.exit_code import exit_code_for
+from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.quantity import gib
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.training.plan import TrainPlan, plan_train
+from backprop.plan.training.rail import Rail
+from tests.plan.training.asking import World, asked, roomy, with_free
+from tests.plan.training.worlds import CPU_MACHINE, card
+
+HALF_B = ("--model", "Qwen/Qwen2.5-0.5B")
+SEVEN_B = ("--model", "Qwen/Qwen2.5-7B-Instruct")
+WHOLE = ((2048, 400),)
+
+
+def needed(plan: TrainPlan) -> int:
+    assert plan.memory is not None
+    return plan.memory.needed_bytes
+
+
+def test_a_run_that_does_not_fit_is_refused_with_exit_code_2() -> None:
+    problem = World(card(6), WHOLE).refusal(*SEVEN_B)
+    assert problem.code == "RUNTIME_MEMORY_INSUFFICIENT"
+    assert exit_code_for([problem]) == 2
+
+
+def test_the_refusal_says_what_is_needed_what_there_is_and_what_takes_most() -> None:
+    least = World(roomy(16), WHOLE).plan(*SEVEN_B, "--batch-size", "1", "--gradient-checkpointing")
+    assert least.memory is not None
+    terms = sorted(least.memory.terms, key=lambda term: term.bytes, reverse=True)
+    message = World(with_free(card(16), 5 << 30), WHOLE).refusal(*SEVEN_B, "--grad-accum", "2").message
+    assert f"would need {gib(needed(least))}" in message
+    assert "5.0 GiB free of 16.0 GiB" in message
+    assert f"at the peak, {least.memory.moment}: " in message
+    assert ", ".join(f"{term.name.value} {gib(term.bytes)}" for term in terms[:3]) in message
+    assert terms[3].name.value not in message
+
+
+def test_free_to_the_byte_is_enough() -> None:
+    flags = (*SEVEN_B, "--batch-size", "1", "--gradient-checkpointing")
+    exact = needed(World(roomy(16), WHOLE).plan(*flags))
+    assert needed(World(with_free(roomy(16), exact), WHOLE).plan(*flags)) == exact
+    assert World(with_free(roomy(16), exact - 1), WHOLE).refusal(*flags).code == "RUNTIME_MEMORY_INSUFFICIENT"
+
+
+def test_on_the_cpu_a_model_larger_than_the_machines_memory_is_refused() -> None:
+    problem = World(CPU_MACHINE).refusal("--model", "meta-llama/Llama-3.1-8B")
+    assert problem.code == "RUNTIME_MEMORY_INSUFFICIENT"
+    assert "this machine has 15.0 GiB free of 16.0 GiB" in problem.message
+
+
+def test_on_the_cpu_nothing_is_reserved_and_the_process_stands_beside_the_peak() -> None:
+    plan = World(CPU_MACHINE).plan(*HALF_B)
+    memory, budget = plan.memory, plan.budget
+    assert memory is not None
+    assert budget is not None
+    assert memory.reserved_bytes == memory.peak_bytes
+    assert memory.needed_bytes == memory.peak_bytes + 700_000_000
+    assert (budget.free_bytes, budget.total_bytes) == (15 << 30, 16 << 30)
+
+
+def test_a_full_run_that_memory_refuses_says_that_its_parameters_were_not_too_many() -> None:
+    message = World(card(16), WHOLE).refusal("--model", "Qwen/Qwen2.5-3B", "--mode", "full").message
+    assert "within the bound on parameters" in message
+    assert "bound" not in World(card(6), WHOLE).refusal(*SEVEN_B).message
+
+
+def test_host_memory_that_does_not_do_is_named_with_what_the_card_would_take() -> None:
+    machine = attrs.evolve(roomy(80), ram_available_bytes=20 << 30)
+    run = ("--model", "Qwen/Qwen2.5-3B", "--mode", "full", "--full-ft-offload")
+    plan = World(roomy(80)).plan(*run)
+    assert plan.memory is not None
+    message = World(machine).refusal(*run).message
+    assert f"{gib(plan.memory.host_bytes)} in host memory" in message
+    assert "20.0 GiB are free" in message
+
+
+def test_a_machine_that_does_not_tell_its_memory_is_planned_for_with_a_warning() -> None:
+    silent = attrs.evolve(CPU_MACHINE, ram_total_bytes=None, ram_available_bytes=None)
+    plan = World(silent).plan("--model", "meta-llama/Llama-3.1-8B")
+    assert plan.budget is None
+    (problem,) = plan.warnings
+    assert (problem.code, problem.severity) == ("RUNTIME_MEMORY_UNKNOWN", Severity.WARNING)
+    assert gib(needed(plan)) in problem.message
+
+
+@pytest.mark.parametrize(("hardware", "batch", "recomputes"), [(roomy(24), 4, True), (CPU_MACHINE, 1, False)])
+def test_a_model_that_is_not_modelled_is_planned_by_the_tier_with_a_warning(
+    hardware: HardwareFacts, batch: int, recomputes: bool
+) -> None:
+    run = asked("--model", "Qwen/Qwen3-30B-A3B")
+    facts = World(hardware).facts(run.settings)
+    assert isinstance(facts.model, ModelFacts)
+    assert facts.model.experts is not None
+    shared = attrs.evolve(facts.model, experts=attrs.evolve(facts.model.experts, shared_intermediate_size=512))
+    plan = plan_train(run.settings, attrs.evolve(facts, model=shared), origins=Origins())
+    assert not isinstance(plan, Refused)
+    assert plan.memory is None
+    assert [p.code for p in plan.warnings] == ["RUNTIME_MEMORY_UNKNOWN"]
+    assert (plan.batch.micro_batch.value, plan.gradient_checkpointing.value) == (batch, recomputes)
+
+
+def test_a_cpu_run_beside_a_card_goes_by_the_machines_memory() -> None:
+    plan = World(with_free(card(24), 1 << 30)).plan(*HALF_B, "--backend", "cpu")
+    assert plan.rail.value is Rail.CPU
+    assert plan.budget is not None
+    assert plan.budget.place == "this machine"
