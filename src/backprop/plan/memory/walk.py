@@ -110,13 +110,17 @@ def walk_of(tape: Events) -> Walk:
     repeated = tuple(sorted({_symbol(tape.events[place]) for place in tape.repeated}))
     first_segment = len(tape.symbols) + len(repeated)
     starts = {start: first_segment + i for i, (start, end) in enumerate((tape.forward, tape.backward)) if start < end}
+    shortened = _without_repetition(tape)
     events: list[int] = []
     moved: list[int] = []
     for place, event in enumerate(tape.events):
         moved.append(len(events))
         if place in starts:
             events.append(starts[place])
-        events.append(_for_all_layers(event, repeated, len(tape.symbols)) if place in tape.repeated else event)
+        if place in shortened:
+            events += shortened[place]
+        else:
+            events.append(_for_all_layers(event, repeated, len(tape.symbols)) if place in tape.repeated else event)
     return Walk(
         symbols=tape.symbols,
         dims=dims,
@@ -127,6 +131,50 @@ def walk_of(tape: Events) -> Walk:
         snapshots=_snapshots(events, first_segment + 2),
         moments=tuple((moved[place] if place < len(moved) else len(events), name) for place, name in tape.moments),
     )
+
+
+def _without_repetition(tape: Events) -> dict[int, list[int]]:
+    """Events to stand in the place of others: a layer that does what its neighbour does can not be the peak.
+
+    In forward what layers leave behind only grows, so of equal layers the last is the highest. In backward it changes
+    by the same amount from layer to layer, so of three that begin alike the middle is not above both others there.
+    """
+    shortened: dict[int, list[int]] = {}
+
+    def shorten(start: int, end: int) -> None:
+        shortened.update((place, []) for place in range(start, end))
+        shortened[start] = _frees_first(tape.events[start:end])
+
+    start, end = tape.forward
+    size = end - start
+    layer = tape.events[start:end]
+    grows = all(count > 0 for _, count in _net(layer))
+    if size and grows and tape.events[end : end + size] == layer:
+        shorten(start, end)
+        if start >= size and tape.events[start - size : start] == layer:
+            shorten(start - size, start)
+    start, end = tape.backward
+    size = end - start
+    alike = min(
+        _common_prefix(tape.events[start:end], tape.events[end : end + size]),
+        _common_prefix(tape.events[start:end], tape.events[start - size : start]) if start >= size else 0,
+    )
+    if alike:
+        shorten(start, start + alike)
+    return {} if any(place in shortened for place in tape.repeated) else shortened
+
+
+def _common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Events that both begin with."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
+def _frees_first(events: tuple[int, ...]) -> list[int]:
+    """The change that ``events`` make, with no sum on the way above both ends."""
+    net = sorted(_net(events), key=lambda change: change[1])
+    return [symbol if count > 0 else ~symbol for symbol, count in net for _ in range(abs(count))]
 
 
 def _for_all_layers(event: int, repeated: tuple[int, ...], num_symbols: int) -> int:
