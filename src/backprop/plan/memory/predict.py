@@ -75,10 +75,16 @@ def _check_offload(model: MemoryShape, training: TrainingShape) -> None:
         raise NotModelled("offload is predicted for full fine-tuning of dense models without a reference model")
 
 
+_BREAK_DOWN = tuple(TermName)
+
+
 def add_terms(*parts: dict[TermName, int]) -> tuple[Term, ...]:
     """The terms of all ``parts`` added up, in the order of the break-down."""
-    sums = ((name, sum(part.get(name, 0) for part in parts)) for name in TermName)
-    return tuple(Term(name, num_bytes) for name, num_bytes in sums if num_bytes)
+    total: dict[TermName, int] = {}
+    for part in parts:
+        for name, num_bytes in part.items():
+            total[name] = total.get(name, 0) + num_bytes
+    return tuple([Term(name, total[name]) for name in _BREAK_DOWN if total.get(name)])
 
 
 def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:

@@ -51,7 +51,11 @@ def linear_shapes(model: MemoryShape) -> tuple[LinearShape, ...]:
 
 def is_target(training: TrainingShape, name: str) -> bool:
     """Whether an adapter stands on the linear layer ``name``."""
-    return training.method is not MemoryMethod.FULL and (ALL_LINEAR in training.targets or name in training.targets)
+    return training.method is not MemoryMethod.FULL and _names(training.targets, name)
+
+
+def _names(targets: tuple[str, ...], name: str) -> bool:
+    return ALL_LINEAR in targets or name in targets
 
 
 def base_parameters(model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int) -> Iterator[ParameterGroup]:
@@ -91,19 +95,22 @@ def linear_parameters(
         yield ParameterGroup(numel, itemsize, model.num_layers, columns=linear.in_features)
 
 
-def adapter_parameters(
-    model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape
-) -> Iterator[ParameterGroup]:
+@functools.lru_cache(maxsize=256)
+def _adapter_parameters(
+    model: MemoryShape, targets: tuple[str, ...], *, rank: int, itemsize: int, has_magnitudes: bool
+) -> tuple[ParameterGroup, ...]:
     """A and B of each target, and DoRA's magnitude, which stays in fp32."""
-    for linear in linears:
-        if not is_target(training, linear.name):
+    groups = []
+    for linear in linear_shapes(model):
+        if not _names(targets, linear.name):
             continue
-        itemsize = training.adapter_itemsize
-        rank, layers = training.rank, model.num_layers
-        yield ParameterGroup(rank * linear.in_features, itemsize, layers, columns=linear.in_features)
-        yield ParameterGroup(rank * linear.out_features, itemsize, layers, columns=rank)
-        if training.method.is_dora:
-            yield ParameterGroup(linear.out_features, 4, model.num_layers)
+        groups += [
+            ParameterGroup(rank * linear.in_features, itemsize, model.num_layers, columns=linear.in_features),
+            ParameterGroup(rank * linear.out_features, itemsize, model.num_layers, columns=rank),
+        ]
+        if has_magnitudes:
+            groups.append(ParameterGroup(linear.out_features, 4, model.num_layers))
+    return tuple(groups)
 
 
 def trainable_parameters(
@@ -116,7 +123,13 @@ def trainable_parameters(
             *base_parameters(model, linears, itemsize=itemsize),
             *linear_parameters(model, linears, itemsize=itemsize),
         )
-    return tuple(adapter_parameters(model, linears, training))
+    return _adapter_parameters(
+        model,
+        training.targets,
+        rank=training.rank,
+        itemsize=training.adapter_itemsize,
+        has_magnitudes=training.method.is_dora,
+    )
 
 
 def static_bytes(

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 
 import attrs
 
 from backprop.plan.memory.parameter import BLOCK
 from backprop.plan.memory.tape import Symbol
 from backprop.plan.memory.term import TermName
+
+SNAPSHOT_EVERY = 64
+"""Events between two stored counts, so that what is alive at the peak is counted from nearby."""
 
 
 @attrs.frozen
@@ -56,7 +60,13 @@ class Walk:
     segments: tuple[tuple[tuple[int, int], ...], ...]
     """(symbol, count) that one layer leaves behind in forward, and in backward."""
     events: tuple[int, ...]
+    snapshots: tuple[tuple[int, ...], ...]
+    """How often each index was counted before the events at 0, 64, 128, …"""
     moments: tuple[tuple[int, str], ...]
+    _changes_of_events: Callable[[Sequence[float]], Iterable[float]] = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_changes_of_events", itemgetter(*self.events))
 
     def peak(self, products: Sequence[float], repeats: int) -> Peak:
         """The peak where ``dims[i]`` has ``products[i]`` elements and ``repeats`` layers are left out."""
@@ -65,28 +75,28 @@ class Walk:
         largest = max(totals)
         place = totals.index(largest)
         moment = next(name for start, name in reversed(self.moments) if start <= place)
-        return Peak(largest * BLOCK, moment, self._terms(place, blocks, repeats))
+        return Peak(int(largest) * BLOCK, moment, self._terms(place, blocks, repeats))
 
-    def _blocks(self, products: Sequence[float], repeats: int) -> list[int]:
-        """Sizes in the allocator's blocks, which keeps the sums in one machine word."""
-        blocks = [-(int(itemsize * products[index]) // -BLOCK) for index, itemsize in self.dims_of]
+    def _blocks(self, products: Sequence[float], repeats: int) -> list[float]:
+        """Sizes in the allocator's blocks: whole numbers, as floats because those are added faster."""
+        blocks = [float(-(int(itemsize * products[index]) // -BLOCK)) for index, itemsize in self.dims_of]
         once = blocks[:]
         blocks += [(1 + repeats) * once[symbol] for symbol in self.repeated]
         blocks += [repeats * sum([count * once[symbol] for symbol, count in net]) for net in self.segments]
         return blocks
 
-    def _totals(self, blocks: list[int]) -> list[int]:
+    def _totals(self, blocks: list[float]) -> list[float]:
         changes = [*blocks, *[-num for num in reversed(blocks)]]
-        return list(itertools.accumulate([changes[event] for event in self.events]))
+        return list(itertools.accumulate(self._changes_of_events(changes)))
 
-    def _terms(self, place: int, blocks: list[int], repeats: int) -> dict[TermName, int]:
+    def _terms(self, place: int, blocks: list[float], repeats: int) -> dict[TermName, int]:
         """Bytes alive after the event at ``place``."""
-        counts = [0] * len(blocks)
-        for event, count in Counter(self.events[: place + 1]).items():
+        counts = list(self.snapshots[place // SNAPSHOT_EVERY])
+        for event in self.events[place // SNAPSHOT_EVERY * SNAPSHOT_EVERY : place + 1]:
             if event >= 0:
-                counts[event] += count
+                counts[event] += 1
             else:
-                counts[~event] -= count
+                counts[~event] -= 1
         num_symbols, first_segment = len(self.symbols), len(self.symbols) + len(self.repeated)
         for symbol, count in zip(self.repeated, counts[num_symbols:first_segment], strict=True):
             counts[symbol] += (1 + repeats) * count
@@ -96,7 +106,7 @@ class Walk:
         terms: dict[TermName, int] = {}
         for part, count, num in zip(self.symbols, counts, blocks, strict=False):
             if count:
-                terms[part.term] = terms.get(part.term, 0) + count * num * BLOCK
+                terms[part.term] = terms.get(part.term, 0) + count * int(num) * BLOCK
         return terms
 
 
@@ -120,6 +130,7 @@ def walk_of(tape: Events) -> Walk:
         repeated=repeated,
         segments=tuple(_net(tape.events[start:end]) for start, end in (tape.forward, tape.backward)),
         events=tuple(events),
+        snapshots=_snapshots(events, num_symbols + len(repeated) + 2),
         moments=tuple((place + sum(edit.shift(place) for edit in edits), name) for place, name in tape.moments),
     )
 
@@ -174,6 +185,19 @@ def _frees_first(events: tuple[int, ...]) -> list[int]:
     """The change that ``events`` make, with no sum on the way above both ends."""
     net = sorted(_net(events), key=lambda change: change[1])
     return [symbol if count > 0 else ~symbol for symbol, count in net for _ in range(abs(count))]
+
+
+def _snapshots(events: list[int], num_indices: int) -> tuple[tuple[int, ...], ...]:
+    counts = [0] * num_indices
+    found = []
+    for start in range(0, len(events), SNAPSHOT_EVERY):
+        found.append(tuple(counts))
+        for event in events[start : start + SNAPSHOT_EVERY]:
+            if event >= 0:
+                counts[event] += 1
+            else:
+                counts[~event] -= 1
+    return tuple(found)
 
 
 def _symbol(event: int) -> int:

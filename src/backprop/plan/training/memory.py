@@ -100,7 +100,7 @@ class Workload:
         return longest > self.training.sequence and not self.training.offload
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=4096)
 def _predicted(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     return predict(model, training)
 
