@@ -42,6 +42,10 @@ SIZES = {
 }
 
 
+def of_a_step(shape: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
+    return static_bytes(shape, training, trainable_parameters(shape, linear_shapes(shape), training))
+
+
 def shape_of(family: str) -> MemoryShape:
     return MemoryShape.from_config(config_of(family).to_dict())
 
@@ -102,7 +106,7 @@ def test_four_bits_reach_attention_alone(family: str) -> None:
     packed = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
     assert {name.rpartition(".")[2] for name in packed} == {one.name for one in linear_shapes(shape_of(family))}
     rest = [weight for name, weight in model.named_parameters() if name.rpartition(".")[0] not in packed]
-    terms = static_bytes(shape_of(family), TrainingShape(method=MemoryMethod.QLORA))
+    terms = of_a_step(shape_of(family), TrainingShape(method=MemoryMethod.QLORA))
     kept = sum(-(-2 * weight.numel() // 512) * 512 for weight in rest)
     four_bit = sum(one.in_features * one.out_features // 2 for one in linear_shapes(shape_of(family))) * 4
     assert terms[TermName.FROZEN_WEIGHTS] == kept + four_bit
@@ -110,7 +114,7 @@ def test_four_bits_reach_attention_alone(family: str) -> None:
 
 def test_qlora_of_a_mixture_holds_almost_all_of_its_weights_in_bf16() -> None:
     shape = MemoryShape.from_config(ARCHITECTURES["Qwen/Qwen3-30B-A3B"])
-    terms = static_bytes(shape, TrainingShape(method=MemoryMethod.QLORA))
+    terms = of_a_step(shape, TrainingShape(method=MemoryMethod.QLORA))
     assert terms[TermName.FROZEN_WEIGHTS] / 2**30 == pytest.approx(55.6, abs=0.1)
 
 

@@ -47,14 +47,14 @@ TRAININGS = (
 )
 
 
-@pytest.mark.parametrize("kind", ["points", "measured"])
+@pytest.mark.parametrize("kind", ["simulated", "measured"])
 def test_predictions_match_simulated_and_measured_runs(kind: str) -> None:
     errors = {row.name: abs(row.error_percent) for row in compare(kind)}
     assert statistics.median(errors.values()) <= 0.1
     assert max(errors.values()) <= 1.0, errors
 
 
-@pytest.mark.parametrize("kind", ["points"])
+@pytest.mark.parametrize("kind", ["simulated"])
 def test_every_simulated_run_is_matched_to_a_hundredth_of_a_percent(kind: str) -> None:
     assert max(abs(row.error_percent) for row in compare(kind)) <= 0.01
 

@@ -24,6 +24,10 @@ COMMON = {
 CONFIGS = (LlamaConfig(**COMMON), Qwen3Config(**COMMON, head_dim=64), Phi3Config(**COMMON))
 
 
+def of_a_step(shape: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
+    return static_bytes(shape, training, trainable_parameters(shape, linear_shapes(shape), training))
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
 @pytest.mark.parametrize("method", [MemoryMethod.LORA, MemoryMethod.DORA, MemoryMethod.FULL])
 def test_trainable_parameters_are_those_of_the_libraries(config: LlamaConfig, method: MemoryMethod) -> None:
@@ -48,6 +52,6 @@ def test_nested_quantization_state_is_an_eighth_of_a_bit_and_a_code() -> None:
 
 def test_gradients_live_through_the_step_only_when_they_are_kept() -> None:
     shape = MemoryShape.from_config(CONFIGS[0].to_dict())
-    once, twice = (static_bytes(shape, TrainingShape(accumulation=count)) for count in (1, 2))
+    once, twice = (of_a_step(shape, TrainingShape(accumulation=count)) for count in (1, 2))
     assert TermName.GRADIENTS not in once
     assert twice[TermName.GRADIENTS] == twice[TermName.TRAINABLE_WEIGHTS]

@@ -82,7 +82,7 @@ def _way(way: Way, style: Style) -> tuple[str, str, str]:
     host = f"and {gib(way.host_bytes)} of host memory" if way.host_bytes else ""
     if way.fits:
         return gib(way.needed_bytes), style.green("yes"), f"up to {way.largest_batch:,} at once {host}".rstrip()
-    return gib(way.needed_bytes), style.red("no"), way.note or host
+    return gib(way.needed_bytes), style.red("no"), "; ".join(filter(None, (way.note, host.removeprefix("and "))))
 
 
 def _cards(report: EstimateReport, style: Style) -> str:

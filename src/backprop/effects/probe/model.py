@@ -8,7 +8,6 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.files.json_file import read_object
-from backprop.effects.probe.hub import fetch_description
 from backprop.effects.probe.weight_files import (
     SAFETENSORS,
     SAFETENSORS_INDEX,
@@ -95,6 +94,9 @@ def _recorded_base(directory: Path) -> str:
 
 
 def _from_hub(name: str) -> ModelFacts | Absent:
+    # What speaks to the Hub takes longer to load than a model of this machine takes to look at.
+    from backprop.effects.probe.hub import fetch_description
+
     try:
         found = fetch_description(name)
     except BackpropError as error:

@@ -190,7 +190,7 @@ def _way(question: _Question, kind: WayKind) -> Way:
         host_bytes=memory.host_bytes if memory else 0,
         fits=fits,
         largest_batch=largest_batch(question, recomputing) if fits else 0,
-        note=too_large.message if too_large and least.budget else "",
+        note="past the bound on parameters at this card" if too_large and least.budget else "",
     )
 
 

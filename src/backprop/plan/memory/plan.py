@@ -45,7 +45,7 @@ class MemoryPlan:
     context_bytes: int = CONTEXT_BYTES
     """Outside of the allocator: the CUDA context; on the CPU the process itself."""
     reserve_share: float = RESERVED_SHARE
-    """What the allocator holds beyond the peak; the CPU's gives back what is free."""
+    """What the allocator holds beyond the peak."""
     stack: str = STACK
 
     @property

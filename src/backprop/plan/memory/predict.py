@@ -31,8 +31,8 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     """
     walk, products, repeats = sized(model, training, trace_step)
     peak = walk.peak(products, repeats)
-    terms = static_bytes(model, training)
     groups = trainable_parameters(model, linear_shapes(model), training)
+    terms = static_bytes(model, training, groups)
     moment, alive = peak.moment, peak.terms
     step = _optimizer_step(groups, training)
     if sum(step.values()) > peak.num_bytes:

@@ -14,7 +14,7 @@ from backprop.plan.facts.families import (
 from backprop.plan.facts.model import Experts, ModelFacts, ModelSource
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class MemoryShape:
     """A decoder-only language model of the Llama lineage."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import attrs
@@ -27,6 +28,7 @@ class LinearShape:
     has_bias: bool
 
 
+@functools.lru_cache(maxsize=256)
 def linear_shapes(model: MemoryShape) -> tuple[LinearShape, ...]:
     """The linear layers of one decoder layer, in the order of the forward pass."""
     layers = linear_layers_of(
@@ -117,10 +119,10 @@ def trainable_parameters(
     return tuple(adapter_parameters(model, linears, training))
 
 
-def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
-    """Bytes by term of what lives on the card through the whole step."""
-    linears = linear_shapes(model)
-    trainable = trainable_parameters(model, linears, training)
+def static_bytes(
+    model: MemoryShape, training: TrainingShape, trainable: tuple[ParameterGroup, ...]
+) -> dict[TermName, int]:
+    """Bytes by term of what lives on the card through the whole step; ``trainable`` is what the optimizer steps."""
     workspace = training.workspace_bytes if training.device is Device.CUDA else 0
     terms = {TermName.WORKSPACE: workspace, TermName.INPUT: _input_bytes(model, training)}
     if training.offload:
@@ -128,7 +130,14 @@ def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, 
     terms[TermName.TRAINABLE_WEIGHTS] = total_bytes(trainable)
     terms[TermName.OPTIMIZER] = state_bytes(trainable, training)
     if training.method is not MemoryMethod.FULL:
-        terms |= _frozen(model, linears, training)
+        terms |= dict(
+            _frozen(
+                model,
+                itemsize=training.weight_itemsize,
+                is_quantized=training.method.is_quantized,
+                nested=training.double_quantization,
+            )
+        )
     elif training.objective.has_reference:
         terms[TermName.FROZEN_WEIGHTS] = terms[TermName.TRAINABLE_WEIGHTS]  # a second model; adapters are switched off
     if training.keeps_gradients:
@@ -136,20 +145,20 @@ def static_bytes(model: MemoryShape, training: TrainingShape) -> dict[TermName, 
     return terms
 
 
-def _frozen(model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape) -> dict[TermName, int]:
-    base = total_bytes(base_parameters(model, linears, itemsize=training.weight_itemsize))
-    if not training.method.is_quantized:
-        return {
-            TermName.FROZEN_WEIGHTS: base
-            + total_bytes(linear_parameters(model, linears, itemsize=training.weight_itemsize)),
-        }
+@functools.lru_cache(maxsize=256)
+def _frozen(model: MemoryShape, *, itemsize: int, is_quantized: bool, nested: bool) -> tuple[tuple[TermName, int], ...]:
+    linears = linear_shapes(model)
+    base = total_bytes(base_parameters(model, linears, itemsize=itemsize))
+    if not is_quantized:
+        whole = total_bytes(linear_parameters(model, linears, itemsize=itemsize))
+        return ((TermName.FROZEN_WEIGHTS, base + whole),)
     numels = [linear.in_features * linear.out_features for linear in linears]
     packed = sum(rounded(-(-numel // 2)) for numel in numels)
-    state = sum(quantization_state_bytes(numel, nested=training.double_quantization) for numel in numels)
-    return {
-        TermName.FROZEN_WEIGHTS: base + packed * model.num_layers,
-        TermName.QUANTIZATION_STATE: state * model.num_layers,
-    }
+    state = sum(quantization_state_bytes(numel, nested=nested) for numel in numels)
+    return (
+        (TermName.FROZEN_WEIGHTS, base + packed * model.num_layers),
+        (TermName.QUANTIZATION_STATE, state * model.num_layers),
+    )
 
 
 def quantization_state_bytes(numel: int, *, nested: bool) -> int:

@@ -14,7 +14,7 @@ from backprop.plan.memory.static import is_target, linear_shapes
 from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class StepStructure:
     """The key of a tape."""
 

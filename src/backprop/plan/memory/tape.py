@@ -52,17 +52,22 @@ class Tape:
         self.in_middle = False
         self.in_backward = False
         self.is_closed = False
-        self._index: dict[Symbol, int] = {}
+        self._index: dict[tuple[str, tuple[str, ...], int], int] = {}
 
     def allocate(self, dims: tuple[str, ...], itemsize: int, *, term: TermName | None = None) -> Buffer:
         """Memory for ``dims`` elements, booked under ``term`` or what the tape currently books."""
-        symbol = Symbol(term or self.term, dims, itemsize)
-        index = self._index.get(symbol)
-        if index is None:
-            index = self._index[symbol] = len(self.symbols)
-            self.symbols.append(symbol)
+        index = self._symbol(term or self.term, dims, itemsize)
         self.events.append(index)
         return Buffer(self, index, repeated=self.in_middle and not self.in_backward)
+
+    def _symbol(self, term: TermName, dims: tuple[str, ...], itemsize: int) -> int:
+        # The hash of an enum's member is computed in Python; that of its name is kept.
+        key = (term.name, dims, itemsize)
+        index = self._index.get(key)
+        if index is None:
+            index = self._index[key] = len(self.symbols)
+            self.symbols.append(Symbol(term, dims, itemsize))
+        return index
 
     def release(self, buffer: Buffer) -> None:
         """Write that ``buffer`` is free again."""
@@ -75,11 +80,7 @@ class Tape:
     def rebook(self, buffer: Buffer, term: TermName) -> Buffer:
         """The same memory under another term; gives the buffer that now holds it."""
         old = self.symbols[buffer.symbol]
-        moved = Symbol(term, old.dims, old.itemsize)
-        index = self._index.get(moved)
-        if index is None:
-            index = self._index[moved] = len(self.symbols)
-            self.symbols.append(moved)
+        index = self._symbol(term, old.dims, old.itemsize)
         self.events += [~buffer.symbol, index]
         buffer.symbol = index
         return buffer

@@ -67,7 +67,7 @@ class MemoryOptimizer(enum.Enum):
 ALL_LINEAR = "all-linear"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class TrainingShape:
     """One training process on one card, or on the CPU."""
 

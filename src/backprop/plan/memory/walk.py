@@ -7,6 +7,7 @@ others' left-behind and given-back memory is added at once; what it frees elsewh
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import attrs
@@ -14,9 +15,6 @@ import attrs
 from backprop.plan.memory.parameter import BLOCK
 from backprop.plan.memory.tape import Symbol
 from backprop.plan.memory.term import TermName
-
-_SNAPSHOT_EVERY = 64
-"""Events between two stored counts, so that what is alive at the peak is counted from nearby."""
 
 
 @attrs.frozen
@@ -58,7 +56,6 @@ class Walk:
     segments: tuple[tuple[tuple[int, int], ...], ...]
     """(symbol, count) that one layer leaves behind in forward, and in backward."""
     events: tuple[int, ...]
-    snapshots: tuple[tuple[int, ...], ...]
     moments: tuple[tuple[int, str], ...]
 
     def peak(self, products: Sequence[float], repeats: int) -> Peak:
@@ -84,12 +81,12 @@ class Walk:
 
     def _terms(self, place: int, blocks: list[int], repeats: int) -> dict[TermName, int]:
         """Bytes alive after the event at ``place``."""
-        counts = list(self.snapshots[place // _SNAPSHOT_EVERY])
-        for event in self.events[place // _SNAPSHOT_EVERY * _SNAPSHOT_EVERY : place + 1]:
+        counts = [0] * len(blocks)
+        for event, count in Counter(self.events[: place + 1]).items():
             if event >= 0:
-                counts[event] += 1
+                counts[event] += count
             else:
-                counts[~event] -= 1
+                counts[~event] -= count
         num_symbols, first_segment = len(self.symbols), len(self.symbols) + len(self.repeated)
         for symbol, count in zip(self.repeated, counts[num_symbols:first_segment], strict=True):
             counts[symbol] += (1 + repeats) * count
@@ -108,15 +105,14 @@ def walk_of(tape: Events) -> Walk:
     dims = tuple(dict.fromkeys(tuple(sorted(symbol.dims)) for symbol in tape.symbols))
     place_of = {name: place for place, name in enumerate(dims)}
     repeated = tuple(sorted({_symbol(tape.events[place]) for place in tape.repeated}))
-    first_segment = len(tape.symbols) + len(repeated)
-    starts = {start: first_segment + i for i, (start, end) in enumerate((tape.forward, tape.backward)) if start < end}
-    events: list[int] = []
-    moved: list[int] = []
-    for place, event in enumerate(tape.events):
-        moved.append(len(events))
-        if place in starts:
-            events.append(starts[place])
-        events.append(_for_all_layers(event, repeated, len(tape.symbols)) if place in tape.repeated else event)
+    num_symbols = len(tape.symbols)
+    events = list(tape.events)
+    for place in tape.repeated:
+        index = num_symbols + repeated.index(_symbol(events[place]))
+        events[place] = index if events[place] >= 0 else ~index
+    edits = _edits(tape, first_segment=num_symbols + len(repeated))
+    for edit in reversed(edits):
+        events[edit.start : edit.end] = edit.events
     return Walk(
         symbols=tape.symbols,
         dims=dims,
@@ -124,14 +120,60 @@ def walk_of(tape: Events) -> Walk:
         repeated=repeated,
         segments=tuple(_net(tape.events[start:end]) for start, end in (tape.forward, tape.backward)),
         events=tuple(events),
-        snapshots=_snapshots(events, first_segment + 2),
-        moments=tuple((moved[place] if place < len(moved) else len(events), name) for place, name in tape.moments),
+        moments=tuple((place + sum(edit.shift(place) for edit in edits), name) for place, name in tape.moments),
     )
 
 
-def _for_all_layers(event: int, repeated: tuple[int, ...], num_symbols: int) -> int:
-    index = num_symbols + repeated.index(_symbol(event))
-    return index if event >= 0 else ~index
+@attrs.frozen
+class _Edit:
+    """Events that stand in the place of ``[start, end)``."""
+
+    start: int
+    end: int
+    events: list[int]
+
+    def shift(self, place: int) -> int:
+        """How far what begins at ``place`` moves."""
+        if place <= self.start:
+            return 0
+        return len(self.events) - (self.end - self.start) if place >= self.end else self.start - place
+
+
+def _edits(tape: Events, *, first_segment: int) -> list[_Edit]:
+    """The layers left out, added where the middle one begins, and shorter events for layers that repeat others.
+
+    In forward what layers leave behind only grows, so of equal layers the last is the highest. In backward it changes
+    by the same amount from layer to layer, so of three that begin alike the middle is not above both others there.
+    """
+    edits: list[_Edit] = []
+    start, end = tape.forward
+    if start < end:
+        layer = tape.events[start:end]
+        size, grows = end - start, all(count > 0 for _, count in _net(layer))
+        is_repeated = grows and tape.events[end : end + size] == layer
+        if is_repeated and start >= size and tape.events[start - size : start] == layer:
+            edits.append(_Edit(start - size, start, _frees_first(layer)))
+        edits.append(_Edit(start, end if is_repeated else start, [first_segment]))
+        edits[-1].events.extend(_frees_first(layer) if is_repeated else [])
+    start, end = tape.backward
+    if start < end:
+        layer, before, behind = (tape.events[place : place + end - start] for place in (start, 2 * start - end, end))
+        alike = min(_common_prefix(layer, before), _common_prefix(layer, behind))
+        edits.append(_Edit(start, start + alike, [first_segment + 1, *_frees_first(layer[:alike])]))
+    assert not any(edit.start <= place < edit.end for edit in edits for place in tape.repeated)
+    return edits
+
+
+def _common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Events that both begin with."""
+    differ = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differ, min(len(one), len(other)))
+
+
+def _frees_first(events: tuple[int, ...]) -> list[int]:
+    """The change that ``events`` make, with no sum on the way above both ends."""
+    net = sorted(_net(events), key=lambda change: change[1])
+    return [symbol if count > 0 else ~symbol for symbol, count in net for _ in range(abs(count))]
 
 
 def _symbol(event: int) -> int:
@@ -139,18 +181,7 @@ def _symbol(event: int) -> int:
 
 
 def _net(events: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    counts: dict[int, int] = {}
-    for event in events:
-        counts[_symbol(event)] = counts.get(_symbol(event), 0) + (1 if event >= 0 else -1)
-    return tuple((symbol, count) for symbol, count in sorted(counts.items()) if count)
-
-
-def _snapshots(events: list[int], length: int) -> tuple[tuple[int, ...], ...]:
-    """Counts before the events at 0, 64, 128, …"""
-    counts = [0] * length
-    found = []
-    for place, event in enumerate(events):
-        if place % _SNAPSHOT_EVERY == 0:
-            found.append(tuple(counts))
-        counts[_symbol(event)] += 1 if event >= 0 else -1
-    return tuple(found)
+    """(symbol, how many more of it there are after ``events``), where that is not zero."""
+    counts = Counter(events)
+    symbols = sorted({_symbol(event) for event in counts})
+    return tuple((symbol, net) for symbol in symbols if (net := counts[symbol] - counts[~symbol]))

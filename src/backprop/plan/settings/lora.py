@@ -54,7 +54,7 @@ class LoraSettings:
     use_gradient_checkpointing: bool | None = opt(
         Switch(),
         "--gradient-checkpointing",
-        unset="on for CUDA, off for the CPU",
+        unset="where the activations do not fit",
         help="Recompute activations in the backward pass: less memory, about a third more time.",
         rare=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -37,28 +38,45 @@ class Change:
 
 
 @attrs.frozen
+class _Variant:
+    """The run under other settings, or of another model, and the flags that lead there."""
+
+    flags: str
+    settings: TrainSettings
+    model: ModelFacts
+
+
+@attrs.frozen
 class _Attempt:
     """A run that does not fit, and everything needed to try another in its place."""
 
-    settings: TrainSettings
     place: Place
     sequences: Sequences
     may_cut_to: Callable[[int], bool]
 
-    def result(self, settings: TrainSettings, model: ModelFacts | None = None) -> MemoryPlan | None:
-        """The memory with other settings or another model, if it fits."""
-        place = self.place if model is None else attrs.evolve(self.place, model=model)
-        if check_ceiling(settings.training, place.model, place.hardware, origins=Origins()) is not None:
+    def result(self, variant: _Variant) -> MemoryPlan | None:
+        """The memory of a variant, if it fits and may be run."""
+        training = variant.settings.training
+        place = attrs.evolve(self.place, model=variant.model)
+        if check_ceiling(training, place.model, place.hardware, origins=Origins()) is not None:
             return None
-        longest = min(self.sequences.longest, settings.model.max_seq_length)
+        shortest = variant.settings.model.max_seq_length
+        heldout = self.sequences.longest_heldout
         footprint = plan_footprint(
-            settings,
+            variant.settings,
             place,
-            update=plan_update(settings.training, rail=place.rail, hardware=place.hardware, origins=Origins()),
-            sequences=attrs.evolve(self.sequences, longest=longest),
+            update=plan_update(training, rail=place.rail, hardware=place.hardware, origins=Origins()),
+            sequences=attrs.evolve(
+                self.sequences,
+                longest=min(self.sequences.longest, shortest),
+                longest_heldout=None if heldout is None else min(heldout, shortest),
+            ),
             origins=Origins(),
         )
         return footprint.fit.memory if isinstance(footprint, Footprint) and footprint.fit.fits else None
+
+    def fits(self, variant: _Variant) -> bool:
+        return self.result(variant) is not None
 
 
 def smallest_changes(
@@ -70,147 +88,147 @@ def smallest_changes(
 ) -> tuple[Change, ...]:
     """At most three changes, those first that change least of what is learned.
 
-    ``may_cut_to`` says whether rows may be cut at a length. Where no single change is enough, two together are tried.
+    ``may_cut_to`` says whether rows may be cut at a length. Where fewer single changes are enough, two together are
+    tried: something that costs only time or precision, and one change more.
     """
-    attempt = _Attempt(settings, place, sequences, may_cut_to)
-    found = list(_single(attempt))
-    if len(found) < NUM_NAMED:
-        found += _together(attempt)
-    return tuple(found[:NUM_NAMED])
+    attempt = _Attempt(place, sequences, may_cut_to)
+    now = _Variant("", settings, place.model)
+    found: dict[str, Change] = {}
+    for variant in itertools.chain(_one_change(attempt, now), _two_changes(attempt, now)):
+        memory = attempt.result(variant)
+        if memory is not None and not any(_includes(variant.flags, flags) for flags in found):
+            found[variant.flags] = Change(variant.flags, memory, variant.settings, variant.model)
+        if len(found) == NUM_NAMED:
+            break
+    return tuple(found.values())
 
 
-def _single(attempt: _Attempt) -> Iterator[Change]:
-    for ways in _WAYS:
-        yield from ways(attempt)
+def _includes(flags: str, fewer: str) -> bool:
+    """Whether ``fewer`` alone would do."""
+    return set(f" {fewer}".split(" --")) <= set(f" {flags}".split(" --"))
 
 
-def _together(attempt: _Attempt) -> Iterator[Change]:
-    """The small preset, which leaves little but the model, with what else saves memory."""
-    fast = _with_fast_preset(attempt.settings)
-    if fast == attempt.settings or attempt.settings.training.mode is TrainMode.FULL:
-        return
-    again = attrs.evolve(attempt, settings=fast)
-    for ways in _WAYS_OF_ANY_RANK:
-        for change in ways(again):
-            yield attrs.evolve(change, flags=f"--lora-preset fast {change.flags}")
+def _one_change(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    for way in _WAYS:
+        yield from way(attempt, now)
 
 
-def _if_it_fits(attempt: _Attempt, flags: str, settings: TrainSettings) -> Iterator[Change]:
-    memory = attempt.result(settings)
-    if memory is not None:
-        yield Change(flags, memory, settings, attempt.place.model)
+def _two_changes(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    for number, first in enumerate(_SWITCHES):
+        for changed in first(attempt, now):
+            for second in (*_SWITCHES[number + 1 :], *_SEARCHES):
+                yield from second(attempt, changed)
 
 
-def _fewer_at_once(attempt: _Attempt) -> Iterator[Change]:
+def _with_training(now: _Variant, flags: str, **changes: object) -> _Variant:
+    training = attrs.evolve(now.settings.training, **changes)  # type: ignore[arg-type]
+    return _and(now, flags, attrs.evolve(now.settings, training=training))
+
+
+def _with_lora(now: _Variant, flags: str, **changes: object) -> _Variant:
+    lora = attrs.evolve(now.settings.lora, **changes)  # type: ignore[arg-type]
+    return _and(now, flags, attrs.evolve(now.settings, lora=lora))
+
+
+def _with_model(now: _Variant, flags: str, **changes: object) -> _Variant:
+    model = attrs.evolve(now.settings.model, **changes)  # type: ignore[arg-type]
+    return _and(now, flags, attrs.evolve(now.settings, model=model))
+
+
+def _and(now: _Variant, flags: str, settings: TrainSettings) -> _Variant:
+    return attrs.evolve(now, flags=f"{now.flags} {flags}".strip(), settings=settings)
+
+
+# Switches: on or off, whether or not that is enough.
+
+
+def _recomputing(_attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    if now.settings.lora.use_gradient_checkpointing is False:
+        yield _with_lora(now, "--gradient-checkpointing", use_gradient_checkpointing=True)
+
+
+def _smaller_optimizer(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    is_small = now.settings.training.optim is Optimizer.PAGED_ADAMW_8BIT or now.settings.training.full_ft_offload
+    if attempt.place.rail is Rail.CUDA and attempt.place.software.has("bitsandbytes") and not is_small:
+        yield _with_training(now, "--optim paged_adamw_8bit", optim=Optimizer.PAGED_ADAMW_8BIT)
+
+
+def _four_bits(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    is_whole = _trains_adapter(now) and now.settings.model.load_in_4bit is False
+    if is_whole and attempt.place.rail is Rail.CUDA:
+        yield _with_model(now, "--load-in-4bit", load_in_4bit=True)
+
+
+def _an_adapter(_attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    if not _trains_adapter(now):
+        yield _with_training(now, "--mode lora", mode=TrainMode.LORA, full_ft_offload=False)
+
+
+def _offloaded(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    """Every weight still trained, in host memory."""
+    can = attempt.place.rail is Rail.CUDA and attempt.place.hardware.system != "Windows"
+    if can and not _trains_adapter(now) and not now.settings.training.full_ft_offload:
+        yield _with_training(now, "--full-ft-offload", full_ft_offload=True)
+
+
+def _fast_preset(_attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    """The small preset's rank and layers; what was set by hand stays."""
+    if _trains_adapter(now) and now.settings.lora.preset is not LoraPreset.FAST:
+        yield _with_lora(now, "--lora-preset fast", preset=LoraPreset.FAST)
+
+
+# Searches: the largest value that is enough.
+
+
+def _fewer_at_once(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
     """The same update in more passes."""
-    training = attempt.settings.training
+    training = now.settings.training
     asked = training.per_device_train_batch_size
     if asked is None:
         return
     effective = asked * training.gradient_accumulation_steps
-    sizes = [size for size in range(1, asked) if effective % size == 0]
 
-    def smaller(size: int) -> TrainSettings:
-        changed = attrs.evolve(
-            training, per_device_train_batch_size=size, gradient_accumulation_steps=effective // size
-        )
-        return attrs.evolve(attempt.settings, training=changed)
+    def smaller(size: int) -> _Variant:
+        passes = effective // size
+        flags = f"--batch-size {size} --grad-accum {passes}"
+        return _with_training(now, flags, per_device_train_batch_size=size, gradient_accumulation_steps=passes)
 
-    size = _largest(sizes, lambda size: attempt.result(smaller(size)) is not None)
-    if size is not None:
-        yield from _if_it_fits(attempt, f"--batch-size {size} --grad-accum {effective // size}", smaller(size))
+    yield from _largest(attempt, [size for size in range(1, asked) if effective % size == 0], smaller)
 
 
-def _recomputing(attempt: _Attempt) -> Iterator[Change]:
-    if attempt.settings.lora.use_gradient_checkpointing is False:
-        lora = attrs.evolve(attempt.settings.lora, use_gradient_checkpointing=True)
-        yield from _if_it_fits(attempt, "--gradient-checkpointing", attrs.evolve(attempt.settings, lora=lora))
-
-
-def _smaller_optimizer(attempt: _Attempt) -> Iterator[Change]:
-    if attempt.place.rail is Rail.CUDA and attempt.place.software.has("bitsandbytes"):
-        training = attrs.evolve(attempt.settings.training, optim=Optimizer.PAGED_ADAMW_8BIT)
-        if training != attempt.settings.training:
-            yield from _if_it_fits(
-                attempt, "--optim paged_adamw_8bit", attrs.evolve(attempt.settings, training=training)
-            )
-
-
-def _four_bits(attempt: _Attempt) -> Iterator[Change]:
-    is_adapter = attempt.settings.training.mode is TrainMode.LORA
-    if is_adapter and attempt.place.rail is Rail.CUDA and attempt.settings.model.load_in_4bit is False:
-        model = attrs.evolve(attempt.settings.model, load_in_4bit=True)
-        yield from _if_it_fits(attempt, "--load-in-4bit", attrs.evolve(attempt.settings, model=model))
-
-
-def _offloaded(attempt: _Attempt) -> Iterator[Change]:
-    """Every weight still trained, in host memory; the optimizer is one that steps there."""
-    training = attempt.settings.training
-    if training.mode is TrainMode.FULL and not training.full_ft_offload and attempt.place.rail is Rail.CUDA:
-        if attempt.place.hardware.system == "Windows":
-            return
-        changed = attrs.evolve(training, full_ft_offload=True)
-        yield from _if_it_fits(attempt, "--full-ft-offload", attrs.evolve(attempt.settings, training=changed))
-
-
-def _an_adapter(attempt: _Attempt) -> Iterator[Change]:
-    training = attempt.settings.training
-    if training.mode is TrainMode.FULL:
-        changed = attrs.evolve(training, mode=TrainMode.LORA, full_ft_offload=False)
-        yield from _if_it_fits(attempt, "--mode lora", attrs.evolve(attempt.settings, training=changed))
-
-
-def _shorter(attempt: _Attempt) -> Iterator[Change]:
+def _shorter(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
     lengths = range(SHORTEST_SEQUENCE, attempt.sequences.longest, SEQUENCE_STEP)
 
-    def cut(length: int) -> TrainSettings:
-        return attrs.evolve(attempt.settings, model=attrs.evolve(attempt.settings.model, max_seq_length=length))
+    def cut(length: int) -> _Variant:
+        return _with_model(now, f"--max-seq-length {length}", max_seq_length=length)
 
-    length = _largest(lengths, lambda length: attempt.result(cut(length)) is not None)
-    if length is not None and attempt.may_cut_to(length):
-        yield from _if_it_fits(attempt, f"--max-seq-length {length}", cut(length))
+    for variant in _largest(attempt, lengths, cut):
+        if attempt.may_cut_to(variant.settings.model.max_seq_length):
+            yield variant
 
 
-def _lower_rank(attempt: _Attempt) -> Iterator[Change]:
-    if attempt.settings.training.mode is TrainMode.FULL:
+def _lower_rank(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    if not _trains_adapter(now):
         return
-    lora = attempt.settings.lora
-    now = lora.r or PRESETS[lora.preset].rank
-    ranks = [2**power for power in range(2, 11) if 2**power < now]
-
-    def at(rank: int) -> TrainSettings:
-        return attrs.evolve(attempt.settings, lora=attrs.evolve(lora, r=rank))
-
-    rank = _largest(ranks, lambda rank: attempt.result(at(rank)) is not None)
-    if rank is not None:
-        yield from _if_it_fits(attempt, f"--lora-r {rank}", at(rank))
+    lora = now.settings.lora
+    rank = lora.r or PRESETS[lora.preset].rank
+    ranks = [2**power for power in range(2, 11) if 2**power < rank]
+    yield from _largest(attempt, ranks, lambda rank: _with_lora(now, f"--lora-r {rank}", r=rank))
 
 
-def _fewer_layers(attempt: _Attempt) -> Iterator[Change]:
-    fast = _with_fast_preset(attempt.settings)
-    if fast != attempt.settings and attempt.settings.training.mode is TrainMode.LORA:
-        yield from _if_it_fits(attempt, "--lora-preset fast", fast)
-
-
-def _with_fast_preset(settings: TrainSettings) -> TrainSettings:
-    """The preset's rank and layers; what was set by hand stays."""
-    return attrs.evolve(settings, lora=attrs.evolve(settings.lora, preset=LoraPreset.FAST))
-
-
-def _smaller_model(attempt: _Attempt) -> Iterator[Change]:
+def _smaller_model(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
     """The largest model of the same series that fits."""
-    series = _series(attempt.place.model.name)
+    series = _series(now.model.name)
     known = (
         facts_from_config(shape, name=name, source=ModelSource.TABLE)
         for name, shape in ARCHITECTURES.items()
         if _series(name) == series
     )
-    smaller = [facts for facts in known if facts.num_parameters < attempt.place.model.num_parameters]
+    smaller = [facts for facts in known if facts.num_parameters < now.model.num_parameters]
     for facts in sorted(smaller, key=lambda facts: facts.num_parameters, reverse=True):
-        memory = attempt.result(attempt.settings, facts)
-        if memory is not None:
-            settings = attrs.evolve(attempt.settings, model=attrs.evolve(attempt.settings.model, name=facts.name))
-            yield Change(f"--model {facts.name}", memory, settings, facts)
+        variant = attrs.evolve(_with_model(now, f"--model {facts.name}", name=facts.name), model=facts)
+        if attempt.fits(variant):
+            yield variant
             return
 
 
@@ -219,8 +237,21 @@ def _series(name: str) -> str:
     return re.sub(r"\d+(\.\d+)?[BM]\b", "", name.rstrip("/").rsplit("/", 1)[-1])
 
 
-_WAYS_OF_ANY_RANK = (_fewer_at_once, _recomputing, _smaller_optimizer, _four_bits, _shorter)
-_WAYS = (
+def _trains_adapter(now: _Variant) -> bool:
+    return now.settings.training.mode is TrainMode.LORA
+
+
+def _largest(attempt: _Attempt, ascending: Sequence[int], variant: Callable[[int], _Variant]) -> Iterator[_Variant]:
+    """The variant of the last value that fits, where all before one that fits do too."""
+    place = bisect.bisect_left(ascending, True, key=lambda value: not attempt.fits(variant(value)))
+    if place:
+        yield variant(ascending[place - 1])
+
+
+Way = Callable[[_Attempt, _Variant], Iterator[_Variant]]
+_SWITCHES: tuple[Way, ...] = (_recomputing, _smaller_optimizer, _four_bits, _an_adapter, _offloaded, _fast_preset)
+_SEARCHES: tuple[Way, ...] = (_fewer_at_once, _shorter, _lower_rank, _smaller_model)
+_WAYS: tuple[Way, ...] = (
     _fewer_at_once,
     _recomputing,
     _smaller_optimizer,
@@ -229,13 +260,7 @@ _WAYS = (
     _offloaded,
     _shorter,
     _lower_rank,
-    _fewer_layers,
+    _fast_preset,
     _smaller_model,
 )
 """From what changes least of what is learned to what changes most."""
-
-
-def _largest(ascending: Sequence[int], fits: Callable[[int], bool]) -> int | None:
-    """The last value that fits, where all before one that fits do too."""
-    place = bisect.bisect_left(ascending, True, key=lambda value: not fits(value))
-    return ascending[place - 1] if place else None

@@ -41,6 +41,8 @@ class Sequences:
     longest: int
     """Tokens of the longest sequence, packed or not."""
     is_packed: bool
+    longest_heldout: int | None = None
+    """Tokens of the longest held-out row; None without evaluations during training."""
     objective: Objective = Objective.SFT
 
 
@@ -86,6 +88,7 @@ def plan_footprint(
         attention=attention,
         sequence=sequences.longest,
         is_packed=sequences.is_packed,
+        longest_heldout=sequences.longest_heldout,
         objective=sequences.objective,
         offloads=full and settings.training.full_ft_offload,
     )

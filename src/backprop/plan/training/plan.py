@@ -6,7 +6,7 @@ import attrs
 
 from backprop.plan.decision import Decision, Problem, Refused, errors_among, warning, warnings_among
 from backprop.plan.facts.absent import Absent
-from backprop.plan.facts.dataset import DataFacts
+from backprop.plan.facts.dataset import DataFacts, DatasetFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.plan import MemoryPlan
@@ -218,10 +218,14 @@ class _SequencePlan:
 
     def for_memory(self, data: DataFacts) -> Sequences:
         """The longest sequence that there is, or that there may be where rows were not tokenized."""
+        heldout = self._longest_row(data.heldout) if data.heldout else None
         if self.packed_length is not None:
-            return Sequences(self.packed_length.value, is_packed=True)
-        lengths = data.train.tokens.length_counts if data.train.tokens else ()
-        return Sequences(max((length for length, _ in lengths), default=self.length.value), is_packed=False)
+            return Sequences(self.packed_length.value, is_packed=True, longest_heldout=heldout)
+        return Sequences(self._longest_row(data.train), is_packed=False, longest_heldout=heldout)
+
+    def _longest_row(self, data: DatasetFacts) -> int:
+        lengths = data.tokens.length_counts if data.tokens else ()
+        return max((length for length, _ in lengths), default=self.length.value)
 
     def batch(self, update: UpdatePlan, fit: FitPlan | None) -> BatchPlan:
         return BatchPlan(
