@@ -54,8 +54,8 @@ def _memory(report: EstimateReport, style: Style) -> str:
         rows.append(("can be paged out", gib(memory.paged_bytes), "optimizer states, while the card is full"))
     recomputed = ", activations recomputed" if report.gradient_checkpointing else ""
     batch = f"batch {report.recommended_batch_size}, accumulation {report.gradient_accumulation}{recomputed}"
-    title = style.bold(f"Memory of the run that auto picks: {batch}")
-    return f"{title}\n{style.table(rows, right=(1,), indent=2)}\n{_verdict(report, style)}"
+    title = style.bold("Memory of the run that auto picks")
+    return f"{title}\n  {batch}\n{style.table(rows, right=(1,), indent=2)}\n{_verdict(report, style)}"
 
 
 def _verdict(report: EstimateReport, style: Style) -> str:
