@@ -17,7 +17,7 @@ from collections.abc import Callable
 import attrs
 
 from backprop.plan.decision import Refused
-from backprop.plan.estimate.plan import EstimateFacts, _Question, largest_batch, plan_estimate, with_card
+from backprop.plan.estimate.plan import EstimateFacts, Question, plan_estimate, with_card
 from backprop.plan.estimate.ways import WAYS, WayKind
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
 from backprop.plan.facts.cards import CARDS
@@ -27,13 +27,11 @@ from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.memory.predict import predict
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
-from backprop.plan.settings.lora import LoraSettings
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import TrainingSettings
 from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
 from backprop.plan.settings.verbs.train import TrainSettings
-from backprop.plan.training.footprint import Place, Sequences
+from backprop.plan.training.footprint import Footprint, Place, Sequences
 from backprop.plan.training.rail import Rail
 
 REPEATS, SCANS = 5, 3
@@ -113,8 +111,8 @@ def estimates() -> tuple[float, float]:
 
 
 def scan() -> float:
-    """CPU seconds to find the largest batch of every model, card and method."""
-    return _seconds(lambda: [largest_batches(model_named(name)) for name in MODELS])
+    """CPU seconds to plan every model on every card by every method: whether it fits, recomputing or not, and how."""
+    return _seconds(lambda: [plan_everywhere(model_named(name)) for name in MODELS])
 
 
 def _estimate(length: int) -> None:
@@ -123,11 +121,11 @@ def _estimate(length: int) -> None:
     assert not isinstance(report, Refused), report
 
 
-def largest_batches(model: ModelFacts) -> list[int]:
-    """Sequences of 2,048 tokens that fit at once, card by card and on each method by method; 0 where none does."""
-    run = TrainSettings(training=TrainingSettings(), lora=LoraSettings(use_gradient_checkpointing=True))
+def plan_everywhere(model: ModelFacts) -> list[bool]:
+    """Whether sequences of 2,048 tokens fit, card by card and on each method by method."""
+    run = TrainSettings()
     questions = [
-        _Question(
+        Question(
             run=run,
             place=Place(model, with_card(MACHINE, size), SOFTWARE, Rail.CUDA),
             sequences=Sequences(run.model.max_seq_length, is_packed=True),
@@ -135,7 +133,8 @@ def largest_batches(model: ModelFacts) -> list[int]:
         )
         for size in CARD_SIZES
     ]
-    return [largest_batch(question, method.of(run)) for question in questions for method in METHODS]
+    footprints = [question.footprint(method.of(run)) for question in questions for method in METHODS]
+    return [isinstance(one, Footprint) and one.fit.fits for one in footprints]
 
 
 def model_named(name: str) -> ModelFacts:
@@ -158,13 +157,13 @@ def measure() -> dict[str, float]:
         costs["an estimate, the first"] = min(first)
         costs["an estimate, after another"] = min(after)
         answers = f"{len(MODELS)} models × {len(CARD_SIZES)} cards × {len(METHODS)} methods"
-        costs[f"largest batches of {answers}"] = min(pool.apply(scan) for _ in range(SCANS))
+        costs[f"a scan of {answers}"] = min(pool.apply(scan) for _ in range(SCANS))
     return costs
 
 
 def bound(name: str) -> float | None:
     """CPU seconds that ``name`` may take; None where nothing is promised."""
-    bounds = {"a prediction": PREDICTION_SECONDS, "largest batches": SCAN_SECONDS}
+    bounds = {"a prediction": PREDICTION_SECONDS, "a scan": SCAN_SECONDS}
     return next((seconds for start, seconds in bounds.items() if name.startswith(start)), None)
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from trl import SFTConfig
 
+from backprop.effects.train import trainer
 from backprop.effects.train.interrupts import stop_requests
 from backprop.effects.train.sequences import IGNORED_LABEL, TrainingBatches
 from backprop.plan.data.order import epoch_order
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Evaluated, Event, Step, StoppedEarly
 from backprop.plan.settings.training import Scheduler
+from backprop.plan.training.arguments import sft_arguments
 from tests.effects.train.runs import ListRows, make_plan, make_rows, run
 
 
@@ -159,3 +162,14 @@ def test_batches_follow_the_planned_order_across_epochs(model_dir: Path) -> None
             assert batch["attention_mask"][place].sum() == len(ids)
     expected = sum(len(rows[i][0]) for i in order[4:8])
     assert batches.tokens_in_step(2) == expected
+
+
+def test_a_plan_for_one_card_is_not_spread_over_all_that_transformers_sees(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_rows(4)
+    plan = make_plan(model_dir, rows)
+    monkeypatch.setattr(SFTConfig, "_setup_devices", torch.device("cpu"))
+    monkeypatch.setattr(SFTConfig, "_n_gpu", 4, raising=False)
+    arguments = trainer._on_one_card(SFTConfig(**sft_arguments(plan, staging_dir=str(tmp_path))))
+    assert arguments.n_gpu == 1

@@ -42,7 +42,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self._commit_checkpoint = commit_checkpoint
         super().__init__(
             model=model,
-            args=SFTConfig(**sft_arguments(plan, staging_dir=str(staging_dir))),
+            args=_on_one_card(SFTConfig(**sft_arguments(plan, staging_dir=str(staging_dir)))),
             # TRL looks at one row to tell text from images; what is trained on comes from get_train_dataloader.
             train_dataset=TableDataset.from_dict({"input_ids": [[0]], "labels": [[0]]}),
             data_collator=batches.collator,
@@ -91,3 +91,10 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
                 self._commit_checkpoint(self._staging_dir / f"checkpoint-{step}", step)
         finally:
             shutil.rmtree(self._staging_dir, ignore_errors=True)
+
+
+def _on_one_card(arguments: SFTConfig) -> SFTConfig:
+    """The plan is for one card; transformers would spread each batch over all that it sees."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments

@@ -62,7 +62,7 @@ def plan_estimate(
     sequences = Sequences(
         length, is_packed=settings.data.packing and settings.method is Objective.SFT, objective=settings.method
     )
-    question = _Question(run, place, sequences, origins)
+    question = Question(run, place, sequences, origins)
     footprint = question.footprint(run)
     problems = footprint if not isinstance(footprint, Footprint) else ()
     if problems:
@@ -91,7 +91,7 @@ def with_card(hardware: HardwareFacts, vram_gib: float) -> HardwareFacts:
 
 
 @attrs.frozen
-class _Question:
+class Question:
     """A run and its place, of which variations are asked."""
 
     run: TrainSettings
@@ -124,7 +124,7 @@ class _Question:
         return isinstance(found, Footprint) and found.budget is not None and found.fit.fits
 
 
-def _report(question: _Question, footprint: Footprint) -> EstimateReport:
+def _report(question: Question, footprint: Footprint) -> EstimateReport:
     run, place, model = question.run, question.place, question.place.model
     budget, fit, memory = footprint.budget, footprint.fit, footprint.fit.memory
     known = budget is not None and memory is not None
@@ -155,13 +155,13 @@ def _report(question: _Question, footprint: Footprint) -> EstimateReport:
     )
 
 
-def largest_batch(question: _Question, run: TrainSettings) -> int:
+def largest_batch(question: Question, run: TrainSettings) -> int:
     """Sequences that fit at once; 0 when not even one does."""
     found = _largest(MOST_SEQUENCES, lambda batch: question.fits(run, batch=batch))
     return found if found >= question.fewest else 0
 
 
-def _largest_sequence(question: _Question) -> int:
+def _largest_sequence(question: Question) -> int:
     """Tokens of one sequence that fit, in steps of 128, up to the model's context."""
     longest = question.place.model.max_position_embeddings or question.sequences.longest
     steps = max(1, longest // SEQUENCE_STEP)
@@ -173,7 +173,7 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
     return bisect.bisect_left(range(1, most + 1), True, key=lambda value: not fits(value))
 
 
-def _way(question: _Question, kind: WayKind) -> Way:
+def _way(question: Question, kind: WayKind) -> Way:
     run = kind.of(question.run)
     recomputing = attrs.evolve(run, lora=attrs.evolve(run.lora, use_gradient_checkpointing=True))
     least = question.footprint(recomputing, batch=question.fewest)
@@ -194,12 +194,12 @@ def _way(question: _Question, kind: WayKind) -> Way:
     )
 
 
-def _remedies(question: _Question) -> tuple[Remedy, ...]:
+def _remedies(question: Question) -> tuple[Remedy, ...]:
     changes = smallest_changes(question.run, question.place, sequences=question.sequences)
     return tuple(Remedy(change.flags, change.memory.needed_bytes) for change in changes)
 
 
-def _common_cards(question: _Question) -> tuple[CardRow, ...]:
+def _common_cards(question: Question) -> tuple[CardRow, ...]:
     sizes = sorted({card.vram_gib for card in CARDS})
     return tuple(
         CardRow(
