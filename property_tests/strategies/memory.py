@@ -21,7 +21,7 @@ from backprop.plan.memory.training import (
     TrainingShape,
 )
 
-EIGHT_BIT = frozenset({MemoryOptimizer.ADAMW_8BIT, MemoryOptimizer.ADAMW_8BIT_PAGED})
+EIGHT_BIT = (MemoryOptimizer.ADAMW_8BIT, MemoryOptimizer.ADAMW_8BIT_PAGED)
 SHAPES = tuple(
     dict.fromkeys(
         MemoryShape.of(facts_from_config(config, name=name, source=ModelSource.TABLE))

@@ -9,7 +9,7 @@ from backprop.plan.estimate.plan import EstimateFacts, plan_estimate
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
 
-MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
+MODEL = "Qwen/Qwen2.5-7B-Instruct"
 
 
 def test_the_scan_says_of_an_adapter_that_it_fits_where_the_estimate_finds_a_batch() -> None:
