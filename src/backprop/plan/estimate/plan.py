@@ -21,7 +21,7 @@ from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.batch import BATCH_TIERS, nominal_tier, plan_update
-from backprop.plan.training.ceiling import check_ceiling
+from backprop.plan.training.ceiling import check_ceiling, plan_ceiling
 from backprop.plan.training.changes import smallest_changes
 from backprop.plan.training.facts import plan_sequence_length
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
@@ -190,8 +190,13 @@ def _way(question: Question, kind: WayKind) -> Way:
         host_bytes=memory.host_bytes if memory else 0,
         fits=fits,
         largest_batch=largest_batch(question, recomputing) if fits else 0,
-        note="past the bound on parameters at this card" if too_large and least.budget else "",
+        note=_past_bound(question, run) if too_large and least.budget else "",
     )
+
+
+def _past_bound(question: Question, run: TrainSettings) -> str:
+    ceiling = plan_ceiling(run.training, question.place.hardware, origins=question.origins)
+    return f"past the bound of {ceiling.value:g} B parameters"
 
 
 def _remedies(question: Question) -> tuple[Remedy, ...]:
