@@ -61,7 +61,7 @@ def budget_of(rail: Rail, hardware: HardwareFacts) -> MemoryBudget | None:
     return None if total is None or available is None else MemoryBudget("this machine", total, available)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Workload:
     """All that peak memory depends on, but for the micro-batch and whether activations are recomputed."""
 
@@ -74,35 +74,31 @@ class Workload:
 
     def memory(self, *, micro_batch: int, accumulation: int, checkpointing: bool) -> MemoryPlan | None:
         """The prediction for the worse of a training step and an evaluation; None where neither is modelled."""
-        training = attrs.evolve(
-            self.training,
-            batch=micro_batch,
-            accumulation=accumulation,
-            checkpoints=checkpointing,
-            pad_mask=not self.is_packed and micro_batch > 1,
-            packed=self.is_packed,
-        )
-        try:
-            memory = _predicted(self.model, training)
-            if self._evaluates_longer:
-                evaluation = predict_evaluation(self.model, training, longest=self.longest_heldout or 0)
-                memory = max(memory, evaluation, key=lambda plan: plan.peak_bytes)
-        except NotModelled:
-            return None
-        if self.rail is Rail.CPU:
-            return attrs.evolve(memory, context_bytes=PROCESS_BYTES, reserve_share=CPU_RESERVED_SHARE)
-        return memory
-
-    @property
-    def _evaluates_longer(self) -> bool:
-        """Over rows that are no longer than those of training, an evaluation takes less than a training step."""
-        longest = self.longest_heldout or 0
-        return longest > self.training.sequence and not self.training.offload
+        return _memory(self, micro_batch, accumulates=accumulation > 1, checkpointing=checkpointing)
 
 
 @functools.lru_cache(maxsize=4096)
-def _predicted(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
-    return predict(model, training)
+def _memory(workload: Workload, micro_batch: int, *, accumulates: bool, checkpointing: bool) -> MemoryPlan | None:
+    training = attrs.evolve(
+        workload.training,
+        batch=micro_batch,
+        accumulation=2 if accumulates else 1,  # more passes hold no more
+        checkpoints=checkpointing,
+        packed=workload.is_packed,
+        pad_mask=workload.is_packed or micro_batch > 1,
+    )
+    longest = workload.longest_heldout or 0
+    try:
+        memory = predict(workload.model, training)
+        # Over rows that are no longer than those of training, an evaluation takes less than a training step.
+        if longest > training.sequence and not training.offload:
+            evaluation = predict_evaluation(workload.model, training, longest=longest)
+            memory = max(memory, evaluation, key=lambda plan: plan.peak_bytes)
+    except NotModelled:
+        return None
+    if workload.rail is Rail.CPU:
+        return attrs.evolve(memory, context_bytes=PROCESS_BYTES, reserve_share=CPU_RESERVED_SHARE)
+    return memory
 
 
 def workload_of(
