@@ -141,7 +141,7 @@ def test_offload_needs_the_hosts_memory_as_well_as_the_card() -> None:
 def test_a_way_past_the_ceiling_does_not_fit_and_says_why() -> None:
     found = way(estimated("Qwen/Qwen2.5-14B", "--vram-gb", "180"), "full")
     assert not found.fits
-    assert "at most 10 B" in found.note
+    assert "past the bound on parameters" in found.note
     raised = way(estimated("Qwen/Qwen2.5-14B", "--vram-gb", "180", "--full-ft-ceiling-billions", "15"), "full")
     assert (raised.fits, raised.note) == (True, "")
 

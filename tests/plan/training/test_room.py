@@ -57,13 +57,13 @@ def test_on_the_cpu_a_model_larger_than_the_machines_memory_is_refused() -> None
     assert "this machine has 15.0 GiB free of 16.0 GiB" in problem.message
 
 
-def test_on_the_cpu_nothing_is_reserved_and_the_process_stands_beside_the_peak() -> None:
+def test_on_the_cpu_the_process_stands_beside_what_is_reserved() -> None:
     plan = World(CPU_MACHINE).plan(*HALF_B)
     memory, budget = plan.memory, plan.budget
     assert memory is not None
     assert budget is not None
-    assert memory.reserved_bytes == memory.peak_bytes
-    assert memory.needed_bytes == memory.peak_bytes + 700_000_000
+    assert memory.peak_bytes < memory.reserved_bytes <= 1.1 * memory.peak_bytes
+    assert memory.needed_bytes == memory.reserved_bytes + 700_000_000
     assert (budget.free_bytes, budget.total_bytes) == (15 << 30, 16 << 30)
 
 
