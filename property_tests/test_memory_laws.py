@@ -9,24 +9,33 @@ mask is chosen by a size. They do in two places only, which is why these are hel
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
-from backprop.plan.memory.predict import predict
+from backprop.plan.memory.predict import predict, sized
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.step import trace_step
+from backprop.plan.memory.step import record_step, trace_step
+from backprop.plan.memory.structure import StepStructure
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, MemoryOptimizer, TrainingShape
+from backprop.plan.memory.walk import Walk, walk_of
 from backprop.plan.wire.converter import from_data, to_data
 from property_tests.strategies.memory import EIGHT_BIT, SHAPES, shapes, trainings, with_layers
 
 CASES = shapes().flatmap(lambda model: st.tuples(st.just(model), trainings(model)))
 ADAPTERS = tuple(method for method in MemoryMethod if method is not MemoryMethod.FULL)
 MORE = st.sampled_from((1, 2, 3, 13, 64, 512))
+LLAMA = next(shape for shape in SHAPES if shape.num_kv_heads == 32)
+OFFLOADED = TrainingShape(method=MemoryMethod.FULL, offload=True)
+"""The last layer but one finds the gradients of the last still on their way to the host."""
+ON_VALUES = TrainingShape(targets=("v_proj",), rank=71, sequence=3, checkpoints=False, autocast=False)
+"""The first layer needs no angles of positions, so all the others let go of them at once."""
 Case = tuple[MemoryShape, TrainingShape]
 
 
@@ -80,6 +89,28 @@ def test_more_layers_never_need_less_and_each_adds_the_same_beyond_those_traced(
     assert sizes == sorted(sizes)
     if model.num_layers >= 4 and len({plan.moment for plan in plans}) == 1:
         assert sizes[2] - sizes[1] == sizes[1] - sizes[0]
+
+
+@given(st.integers(3, 8), st.sampled_from(SHAPES).flatmap(lambda model: st.tuples(st.just(model), trainings(model))))
+@example(8, (LLAMA, OFFLOADED))
+@example(8, (LLAMA, ON_VALUES))
+def test_layers_left_out_count_as_if_each_had_been_traced(num_layers: int, case: Case) -> None:
+    """The peak and its moment to the byte, against a tape on which no layer stands for another."""
+    model, training = with_layers(case[0], num_layers), case[1]
+    short, whole = (sized(model, training, trace) for trace in (trace_step, traced_whole(num_layers)))
+    found, expected = short[0].peak(*short[1:]), whole[0].peak(whole[1], 0)
+    assert (found.num_bytes, found.moment) == (expected.num_bytes, expected.moment)
+
+
+def traced_whole(num_layers: int) -> Callable[[StepStructure], Walk]:
+    """A trace of every layer."""
+
+    def trace(structure: StepStructure) -> Walk:
+        events = record_step(attrs.evolve(structure, num_layers=num_layers))
+        alone = attrs.evolve(events, forward=(0, 0), backward=(0, 0), repeated=frozenset(), single=frozenset())
+        return walk_of(alone)
+
+    return trace
 
 
 @given(CASES, MORE)

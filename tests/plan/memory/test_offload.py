@@ -85,6 +85,9 @@ def config_of(sizes: dict[str, int], *, tied: bool) -> LlamaConfig:
     [
         pytest.param(OFFLOADED, WIDE, False, "layer backward", id="layers"),
         pytest.param(IN_FP32, WIDE, True, "layer backward", id="layers-in-fp32"),
+        pytest.param(
+            attrs.evolve(OFFLOADED, checkpoints=False, batch=2), WIDE, False, "layer backward", id="last-layer-but-one"
+        ),
         pytest.param(OFFLOADED, WORDY, False, "loss", id="words"),
         pytest.param(OFFLOADED, WORDY, True, "loss", id="words-tied"),
         pytest.param(IN_FP32, WORDY, False, "end of backward", id="words-in-fp32"),

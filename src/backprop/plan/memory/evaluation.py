@@ -71,6 +71,7 @@ def trace_evaluation(structure: StepStructure) -> Walk:
             symbols=tuple(tape.symbols),
             events=tuple(tape.events),
             repeated=frozenset(tape.repeated_events),
+            single=frozenset(tape.single_events),
             moments=tuple(tape.moments),
             forward=forward,
             backward=(0, 0),

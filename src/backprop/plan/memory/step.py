@@ -65,6 +65,11 @@ class Watch:
 @functools.lru_cache(maxsize=256)
 def trace_step(structure: StepStructure) -> Walk:
     """What one micro-step allocates and frees; tracing costs milliseconds, so it is kept for the next plan."""
+    return walk_of(record_step(structure))
+
+
+def record_step(structure: StepStructure) -> Events:
+    """The tape of one micro-step over as many layers as ``structure`` has, the second for those left out."""
     tape = Tape()
     graph = Graph(
         tape,
@@ -75,15 +80,14 @@ def trace_step(structure: StepStructure) -> Walk:
     watch = Watch(tape, balance=graph.router_balance)
     forward = _run(graph, structure, watch)
     tape.is_closed = True
-    return walk_of(
-        Events(
-            symbols=tuple(tape.symbols),
-            events=tuple(tape.events),
-            repeated=frozenset(tape.repeated_events),
-            moments=tuple(tape.moments),
-            forward=forward,
-            backward=(watch.start, watch.end),
-        )
+    return Events(
+        symbols=tuple(tape.symbols),
+        events=tuple(tape.events),
+        repeated=frozenset(tape.repeated_events),
+        single=frozenset(tape.single_events),
+        moments=tuple(tape.moments),
+        forward=forward,
+        backward=(watch.start, watch.end),
     )
 
 
@@ -144,7 +148,7 @@ def backbone(
     shared = _shared(graph, structure, hidden)
     forward = (0, 0)
     for place, layer in enumerate(layers):
-        is_middle = len(layers) == 3 and place == 1
+        is_middle = len(layers) >= 3 and place == 1
         if is_middle:
             start = len(tape.events)
             watch.first_order = graph.order
@@ -196,6 +200,9 @@ def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tens
     itemsize = 4 if structure.family.rotates_in_fp32 else hidden.itemsize
     shared = [op.cast(graph, cos, itemsize), op.cast(graph, sin, itemsize)]
     del frequencies, joined, cos, sin
+    for tensor in (*shared, *masks):
+        assert tensor.buffer is not None
+        tensor.buffer.is_shared = True
     return [*shared, *masks]
 
 

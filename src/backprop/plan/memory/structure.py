@@ -19,7 +19,8 @@ class StepStructure:
     """The key of a tape."""
 
     num_layers: int
-    """At most three: the first, the last, and one that stands for all between."""
+    """At most three: the first, the last, and one that stands for all between. With offload a fourth, the last but one:
+    it is the first whose backward finds the gradients of the layer behind it still on their way to the host."""
     targets: frozenset[str]
     is_full: bool
     is_quantized: bool
@@ -60,7 +61,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
     kernel = AttentionKernel.EAGER if model.soft_caps_attention else training.attention
     has_full_mask, has_sliding_mask = _masks(model, training, kernel)
     return StepStructure(
-        num_layers=min(model.num_layers, 3),
+        num_layers=min(model.num_layers, 4 if training.offload else 3),
         targets=frozenset(linear.name for linear in linear_shapes(model) if is_target(training, linear.name)),
         is_full=training.method is MemoryMethod.FULL,
         is_quantized=training.method.is_quantized,

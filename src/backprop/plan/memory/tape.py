@@ -23,12 +23,13 @@ class Symbol:
 class Buffer:
     """Memory of one tensor; leaving the last reference writes its release on the tape."""
 
-    __slots__ = ("repeated", "symbol", "tape")
+    __slots__ = ("is_shared", "repeated", "symbol", "tape")
 
     def __init__(self, tape: Tape, symbol: int, *, repeated: bool) -> None:
         self.tape = tape
         self.symbol = symbol
         self.repeated = repeated
+        self.is_shared = False
 
     def __del__(self) -> None:
         self.tape.release(self)
@@ -39,6 +40,7 @@ class Tape:
 
     A middle layer stands for all layers between the first and the last. What its forward leaves behind and a later
     moment outside of its backward frees (the casts that autocast keeps) is freed for all of them: ``repeated`` events.
+    What all layers share is freed once, also where the last to hold it is the middle one's backward: ``single`` events.
     """
 
     def __init__(self) -> None:
@@ -46,6 +48,8 @@ class Tape:
         self.events: list[int] = []
         self.repeated_events: list[int] = []
         """Positions in ``events`` that count once for every layer that the middle one stands for."""
+        self.single_events: list[int] = []
+        """Positions in ``events`` within the middle layer that count once, however many layers it stands for."""
         self.moments: list[tuple[int, str]] = []
         """Position from which on a moment lasts."""
         self.term = TermName.ACTIVATIONS
@@ -75,6 +79,8 @@ class Tape:
             return
         if buffer.repeated and not self.in_middle:
             self.repeated_events.append(len(self.events))
+        if buffer.is_shared and self.in_middle:
+            self.single_events.append(len(self.events))
         self.events.append(~buffer.symbol)
 
     def rebook(self, buffer: Buffer, term: TermName) -> Buffer:

@@ -29,9 +29,15 @@ class Events:
     events: tuple[int, ...]
     repeated: frozenset[int]
     """Positions of events that count once for every layer that the middle one stands for."""
+    single: frozenset[int]
+    """Positions of events of the middle layer that count once."""
     moments: tuple[tuple[int, str], ...]
     forward: tuple[int, int]
     backward: tuple[int, int]
+
+    def of_each_layer(self, start: int, end: int) -> tuple[int, ...]:
+        """The events of ``[start, end)`` that every layer that the middle one stands for repeats."""
+        return tuple(self.events[place] for place in range(start, end) if place not in self.single)
 
 
 @attrs.frozen
@@ -128,7 +134,7 @@ def walk_of(tape: Events) -> Walk:
         dims=dims,
         dims_of=tuple((place_of[tuple(sorted(symbol.dims))], symbol.itemsize) for symbol in tape.symbols),
         repeated=repeated,
-        segments=tuple(_net(tape.events[start:end]) for start, end in (tape.forward, tape.backward)),
+        segments=tuple(_net(tape.of_each_layer(*segment)) for segment in (tape.forward, tape.backward)),
         events=tuple(events),
         snapshots=_snapshots(events, num_symbols + len(repeated) + 2),
         moments=tuple((place + sum(edit.shift(place) for edit in edits), name) for place, name in tape.moments),
