@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,8 @@ from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.training.rail import Rail
 
+PYTHONS_OWN = (700, 10, 10)
+"""How often the collector looks for cycles: tensors may hang in them."""
 _TORCH_TRAIN = "backprop.effects.train.session:train"
 _TORCH_GENERATE = "backprop.effects.generate:generate"
 
@@ -23,6 +26,7 @@ EXECUTORS: Mapping[tuple[Rail, str], str] = {
 
 def executor(rail: Rail, action: str) -> Callable[..., Any]:
     """The function for ``action`` on ``rail``. Raises DEP_PACKAGE_MISSING naming the package that it lacks."""
+    gc.set_threshold(*PYTHONS_OWN)
     module_name, _, function_name = EXECUTORS[rail, action].partition(":")
     try:
         module = import_module(module_name)

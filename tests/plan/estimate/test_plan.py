@@ -241,3 +241,8 @@ def test_settings_that_cannot_be_are_refused_as_train_refuses_them() -> None:
     (problem,) = refused.problems
     assert (problem.code, problem.hint) == ("CONFIG_INVALID_SETTING", "Did you mean q_proj?")
     assert isinstance(answer("--vram-gb", "24", "--bf16", "--fp16"), Refused)
+
+
+def test_kto_takes_two_sequences_at_once_also_on_a_card_whose_tier_is_one() -> None:
+    assert estimated("Qwen/Qwen2.5-0.5B", "--vram-gb", "8", "--method", "kto").recommended_batch_size == 2
+    assert estimated("Qwen/Qwen2.5-0.5B", "--vram-gb", "8").recommended_batch_size == 1
