@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from backprop.plan.decision import Decision, Problem, Refused, Severity
     from backprop.plan.errors import CATALOGUE, BackpropError
+    from backprop.plan.estimate.plan import EstimateFacts, plan_estimate
+    from backprop.plan.estimate.report import EstimateReport
     from backprop.plan.events import CheckpointSaved, Event, Progressed
     from backprop.plan.facts.absent import Absent
     from backprop.plan.facts.dataset import DataFacts, DatasetFacts
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from backprop.plan.facts.software import SoftwareFacts
     from backprop.plan.generation.facts import PromptFacts, TargetFacts
     from backprop.plan.generation.plan import GenerationPlan, plan_generation
+    from backprop.plan.memory.plan import MemoryPlan
     from backprop.plan.runs.checkpoint import CheckpointManifest
     from backprop.plan.runs.record import RunRecord
     from backprop.plan.runs.report import TrainReport
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from backprop.plan.settings.model import ModelSettings
     from backprop.plan.settings.resolve import Origins
     from backprop.plan.settings.training import TrainingSettings
+    from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
     from backprop.plan.settings.verbs.generate import GenerateSettings
     from backprop.plan.settings.verbs.resume import ResumeSettings
     from backprop.plan.settings.verbs.train import TrainSettings
@@ -51,11 +55,15 @@ _HOMES = {
     "DataSettings": "plan.settings.data",
     "DatasetFacts": "plan.facts.dataset",
     "Decision": "plan.decision",
+    "EstimateFacts": "plan.estimate.plan",
+    "EstimateReport": "plan.estimate.report",
+    "EstimateVramSettings": "plan.settings.verbs.estimate_vram",
     "Event": "plan.events",
     "GenerateSettings": "plan.settings.verbs.generate",
     "GenerationPlan": "plan.generation.plan",
     "HardwareFacts": "plan.facts.hardware",
     "LoraSettings": "plan.settings.lora",
+    "MemoryPlan": "plan.memory.plan",
     "ModelFacts": "plan.facts.model",
     "ModelSettings": "plan.settings.model",
     "Origins": "plan.settings.resolve",
@@ -80,6 +88,7 @@ _HOMES = {
     "fingerprint": "plan.training.fingerprint",
     "from_data": "plan.wire.converter",
     "observe": "workflows.observation",
+    "plan_estimate": "plan.estimate.plan",
     "plan_generation": "plan.generation.plan",
     "plan_resume": "plan.runs.resume",
     "plan_train": "plan.training.plan",
@@ -96,11 +105,15 @@ __all__ = [
     "DataSettings",
     "DatasetFacts",
     "Decision",
+    "EstimateFacts",
+    "EstimateReport",
+    "EstimateVramSettings",
     "Event",
     "GenerateSettings",
     "GenerationPlan",
     "HardwareFacts",
     "LoraSettings",
+    "MemoryPlan",
     "ModelFacts",
     "ModelSettings",
     "Origins",
@@ -126,6 +139,7 @@ __all__ = [
     "fingerprint",
     "from_data",
     "observe",
+    "plan_estimate",
     "plan_generation",
     "plan_resume",
     "plan_train",

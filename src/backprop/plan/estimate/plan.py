@@ -18,6 +18,7 @@ from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.quantity import GIB
 from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.batch import BATCH_TIERS, nominal_tier, plan_update
@@ -182,6 +183,9 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 
 def _way(question: Question, kind: WayKind) -> Way:
     run = kind.of(question.run)
+    if run.training.mode is TrainMode.FULL and question.sequences.objective is not Objective.SFT:
+        note = f"{question.sequences.objective.value} trains adapters alone"
+        return Way(kind.name, kind.flags, None, 0, fits=False, largest_batch=0, note=note)
     recomputing = attrs.evolve(run, lora=attrs.evolve(run.lora, use_gradient_checkpointing=True))
     least = question.footprint(recomputing, batch=question.fewest)
     if not isinstance(least, Footprint):
