@@ -9,7 +9,8 @@ import backprop
 
 NAMES = """
     Absent BackpropError CATALOGUE CheckpointManifest CheckpointSaved DataFacts DataSettings DatasetFacts
-    Decision EstimateFacts EstimateReport EstimateVramSettings Event GenerateSettings GenerationPlan HardwareFacts LoraSettings MemoryPlan ModelFacts ModelSettings Origins
+    Decision EstimateFacts EstimateReport EstimateVramSettings Event GenerateSettings GenerationPlan HardwareFacts
+    LoraSettings MemoryPlan ModelFacts ModelSettings Origins
     Problem Progressed PromptFacts Refused ResumePlan ResumeSettings RunRecord Severity SoftwareFacts
     TargetFacts TokenizerFacts TrainFacts TrainPlan TrainReport TrainSettings Trainer TrainingSettings
     __version__ extend_plan fingerprint from_data observe plan_estimate plan_generation plan_resume plan_train to_data
