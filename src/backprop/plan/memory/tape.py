@@ -56,7 +56,7 @@ class Tape:
         self.in_middle = False
         self.in_backward = False
         self.is_closed = False
-        self._index: dict[tuple[str, tuple[str, ...], int], int] = {}
+        self._index: dict[tuple[TermName, tuple[str, ...], int], int] = {}
 
     def allocate(self, dims: tuple[str, ...], itemsize: int, *, term: TermName | None = None) -> Buffer:
         """Memory for ``dims`` elements, booked under ``term`` or what the tape currently books."""
@@ -65,8 +65,7 @@ class Tape:
         return Buffer(self, index, repeated=self.in_middle and not self.in_backward)
 
     def _symbol(self, term: TermName, dims: tuple[str, ...], itemsize: int) -> int:
-        # The hash of an enum's member is computed in Python; that of its name is kept.
-        key = (term.name, dims, itemsize)
+        key = (term, dims, itemsize)
         index = self._index.get(key)
         if index is None:
             index = self._index[key] = len(self.symbols)
