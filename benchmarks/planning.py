@@ -95,11 +95,12 @@ def prediction(method: MemoryMethod) -> float:
     shape = MemoryShape.of(model_named(MODEL))
     training = TrainingShape(method=method)
     predict(shape, training)
-    sizes = iter(range(1024, 1024 + REPEATS * NUM_PREDICTIONS))
+    lengths = range(1024, 1024 + REPEATS * NUM_PREDICTIONS)
+    trainings = iter([attrs.evolve(training, sequence=length) for length in lengths])
 
     def some() -> None:
         for _ in range(NUM_PREDICTIONS):
-            predict(shape, attrs.evolve(training, sequence=next(sizes)))
+            predict(shape, next(trainings))
 
     return min(_seconds(some) for _ in range(REPEATS)) / NUM_PREDICTIONS
 

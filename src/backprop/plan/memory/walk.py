@@ -17,7 +17,7 @@ from backprop.plan.memory.parameter import BLOCK
 from backprop.plan.memory.tape import Symbol
 from backprop.plan.memory.term import TermName
 
-SNAPSHOT_EVERY = 64
+SNAPSHOT_EVERY = 32
 """Events between two stored counts, so that what is alive at the peak is counted from nearby."""
 
 
@@ -67,19 +67,25 @@ class Walk:
     """(symbol, count) that one layer leaves behind in forward, and in backward."""
     events: tuple[int, ...]
     snapshots: tuple[tuple[int, ...], ...]
-    """How often each index was counted before the events at 0, 64, 128, …"""
+    """How often each index was counted before the events at 0, 32, 64, …"""
+    tops: tuple[int, ...]
+    """Places of events after which memory is given back: the peak stands at one of them."""
     moments: tuple[tuple[int, str], ...]
     _changes_of_events: Callable[[Sequence[float]], Iterable[float]] = attrs.field(init=False, eq=False)
+    _tops_of: Callable[[Sequence[float]], tuple[float, ...]] = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_changes_of_events", itemgetter(*self.events))
+        # With one index alone an itemgetter would give no tuple; the last place is no harm twice.
+        object.__setattr__(self, "_tops_of", itemgetter(*self.tops, self.tops[-1]))
 
     def peak(self, products: Sequence[float], repeats: int) -> Peak:
         """The peak where ``dims[i]`` has ``products[i]`` elements and ``repeats`` layers are left out."""
         blocks = self._blocks(products, repeats)
         totals = self._totals(blocks)
-        largest = max(totals)
-        place = totals.index(largest)
+        tops = self._tops_of(totals)
+        largest = max(tops)
+        place = self.tops[tops.index(largest)]
         moment = next(name for start, name in reversed(self.moments) if start <= place)
         return Peak(int(largest) * BLOCK, moment, self._terms(place, blocks, repeats))
 
@@ -137,6 +143,11 @@ def walk_of(tape: Events) -> Walk:
         segments=tuple(_net(tape.of_each_layer(*segment)) for segment in (tape.forward, tape.backward)),
         events=tuple(events),
         snapshots=_snapshots(events, num_symbols + len(repeated) + 2),
+        tops=tuple(
+            place
+            for place, (event, following) in enumerate(zip(events, [*events[1:], -1], strict=True))
+            if following < 0 or max(event, following) >= num_symbols  # what stands for many layers may be negative
+        ),
         moments=tuple((place + sum(edit.shift(place) for edit in edits), name) for place, name in tape.moments),
     )
 
