@@ -32,7 +32,8 @@ class Buffer:
         self.is_shared = False
 
     def __del__(self) -> None:
-        self.tape.release(self)
+        if not self.tape.is_closed:
+            self.tape.release(self)
 
 
 class Tape:
@@ -60,7 +61,8 @@ class Tape:
 
     def allocate(self, dims: tuple[str, ...], itemsize: int, *, term: TermName | None = None) -> Buffer:
         """Memory for ``dims`` elements, booked under ``term`` or what the tape currently books."""
-        index = self._symbol(term or self.term, dims, itemsize)
+        key = (term or self.term, dims, itemsize)
+        index = self._index[key] if key in self._index else self._symbol(*key)
         self.events.append(index)
         return Buffer(self, index, repeated=self.in_middle and not self.in_backward)
 
@@ -74,8 +76,6 @@ class Tape:
 
     def release(self, buffer: Buffer) -> None:
         """Write that ``buffer`` is free again."""
-        if self.is_closed:
-            return
         if buffer.repeated and not self.in_middle:
             self.repeated_events.append(len(self.events))
         if buffer.is_shared and self.in_middle:
