@@ -8,7 +8,7 @@ from backprop.plan.data.packing import count_packed
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts
 from backprop.plan.facts.hardware import HardwareFacts
-from backprop.plan.quantity import GIB
+from backprop.plan.quantity import GIB, gib
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings
 from backprop.plan.training.chosen import given, set_by
@@ -71,8 +71,13 @@ def nominal_tier(vram_bytes: int | None) -> int:
     """The tier's batch for a card of so many bytes."""
     if vram_bytes is None:
         return BATCH_UNKNOWN_VRAM
-    reported = vram_bytes / GIB + NOMINAL_TOLERANCE_GIB
-    return next(batch for at_least, batch in BATCH_TIERS if reported >= at_least)
+    counts_as = counted_gib(vram_bytes)
+    return next(batch for at_least, batch in BATCH_TIERS if counts_as >= at_least)
+
+
+def counted_gib(vram_bytes: int) -> float:
+    """The largest nominal size, in GiB, that a card which reports ``vram_bytes`` counts as."""
+    return vram_bytes / GIB + NOMINAL_TOLERANCE_GIB
 
 
 def plan_update(settings: TrainingSettings, *, rail: Rail, hardware: HardwareFacts, origins: Origins) -> UpdatePlan:
@@ -93,7 +98,7 @@ def _micro_batch(settings: TrainingSettings, rail: Rail, hardware: HardwareFacts
         return Decision(1, "CPU", "One sequence at a time has no padding, and the processor is busy with one.")
     gpu = hardware.gpu
     total = gpu.vram_total_bytes if gpu else None
-    size = f"{total / GIB:.1f} GiB" if total else "unknown memory"
+    size = gib(total) if total else "unknown memory"
     return Decision(nominal_tier(total), "tier of the card", f"The table's batch for a card with {size}.")
 
 

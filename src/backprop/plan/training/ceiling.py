@@ -7,10 +7,10 @@ import attrs
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
-from backprop.plan.quantity import GIB, quantity
+from backprop.plan.quantity import gib, quantity
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings, TrainMode
-from backprop.plan.training.batch import NOMINAL_TOLERANCE_GIB
+from backprop.plan.training.batch import counted_gib
 from backprop.plan.training.chosen import given
 
 
@@ -32,10 +32,10 @@ def plan_ceiling(settings: TrainingSettings, hardware: HardwareFacts, *, origins
     if settings.full_ft_ceiling_billions is not None:
         return given(origins, "training.full_ft_ceiling_billions", settings.full_ft_ceiling_billions)
     gpu = hardware.gpu
-    reported = gpu.vram_total_bytes / GIB + NOMINAL_TOLERANCE_GIB if gpu else 0.0
-    row = next(row for row in CEILINGS if reported >= row.at_least_gib)
+    counts_as = counted_gib(gpu.vram_total_bytes) if gpu else 0.0
+    row = next(row for row in CEILINGS if counts_as >= row.at_least_gib)
     value = row.with_offload if settings.full_ft_offload else row.on_card
-    place = f"a card with {gpu.vram_total_bytes / GIB:.1f} GiB" if gpu else "no card"
+    place = f"a card with {gib(gpu.vram_total_bytes)}" if gpu else "no card"
     offload = " and offload" if settings.full_ft_offload else ""
     return Decision(value, "card", f"The table's bound for {place}{offload}.")
 

@@ -7,7 +7,7 @@ import attrs
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
-from backprop.plan.quantity import GIB
+from backprop.plan.quantity import gib
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer, TrainingSettings
 from backprop.plan.training.chosen import set_by
@@ -76,9 +76,9 @@ def check_disk(
     return (
         Problem(
             "RUNTIME_DISK_FULL",
-            f"Checkpoints of {checkpoint_bytes / GIB:.1f} GiB, of which {together} stand together, take"
-            f" {needed / GIB:.1f} GiB,"
-            f" and {free / GIB:.1f} GiB are free.",
+            f"Checkpoints of {gib(checkpoint_bytes)}, of which {together} stand together, take"
+            f" {gib(needed)},"
+            f" and {gib(free)} are free.",
             where="--output",
             hint="Free some space, choose another disk with --output, raise --save-steps or lower --keep-checkpoints.",
         ),

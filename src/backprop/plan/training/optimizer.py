@@ -5,10 +5,9 @@ from __future__ import annotations
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.software import SoftwareFacts
-from backprop.plan.quantity import GIB
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer
-from backprop.plan.training.batch import NOMINAL_TOLERANCE_GIB
+from backprop.plan.training.batch import counted_gib
 from backprop.plan.training.chosen import given
 from backprop.plan.training.offload import offload_optimizer
 from backprop.plan.training.rail import Rail
@@ -41,7 +40,7 @@ def plan_optimizer(
     if asked is not Optimizer.AUTO:
         return given(origins, "training.optim", asked)
     gpu = hardware.gpu if rail is Rail.CUDA else None
-    small = gpu is not None and gpu.vram_total_bytes / GIB + NOMINAL_TOLERANCE_GIB < CONSUMER_BELOW_GIB
+    small = gpu is not None and counted_gib(gpu.vram_total_bytes) < CONSUMER_BELOW_GIB
     if small and software.has("bitsandbytes"):
         return Decision(
             Optimizer.PAGED_ADAMW_8BIT, "card under 24 GB", "8-bit states, moved to host memory when the card is full."

@@ -89,22 +89,22 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     model, data, hardware, software = facts.model, facts.data, facts.hardware, facts.software
     rail = plan_rail(settings.training.backend, hardware, origins=origins)
     full = settings.training.mode is TrainMode.FULL
-    optimizer = (
-        plan_optimizer(
-            settings.training.optim,
-            rail=rail.value,
-            hardware=hardware,
-            software=software,
-            origins=origins,
-            offloads=full and settings.training.full_ft_offload,
-        )
-        if isinstance(rail, Decision)
-        else rail
-    )
     absent = [fact.problem for fact in (model, data) if isinstance(fact, Absent)]
     tokenizer, tokenizer_problems = _tokenizer(settings, facts)
     missing = () if settings.dry_run else check_packages(software, TRAIN_PACKAGES)
     if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
+        optimizer = (
+            plan_optimizer(
+                settings.training.optim,
+                rail=rail.value,
+                hardware=hardware,
+                software=software,
+                origins=origins,
+                offloads=full and settings.training.full_ft_offload,
+            )
+            if isinstance(rail, Decision)
+            else rail
+        )
         adapter = () if isinstance(model, Absent) or full else (plan_adapter(settings.lora, model, origins=origins),)
         stopped = [p for p in (rail, optimizer, *adapter) if isinstance(p, Problem)]
         return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
