@@ -37,11 +37,11 @@ SECRET = "hf_abcdefghijklmnop"
         ),
         (
             events.MemoryChecked(3 * 2**30, 2**31, 2**31 + 2**29, "4 × 512 tokens"),
-            "memory of the longest batch (4 × 512 tokens): 2.00 GiB measured, 3.00 GiB planned, 2.50 GiB reserved",
+            "memory of the longest batch (4 × 512 tokens): 2.0 GiB measured, 3.0 GiB planned, 2.5 GiB reserved",
         ),
         (
             events.MemoryChecked(None, 2**31, 2**31, "4 × 512 tokens"),
-            "memory of the longest batch (4 × 512 tokens): 2.00 GiB measured, 2.00 GiB reserved",
+            "memory of the longest batch (4 × 512 tokens): 2.0 GiB measured, 2.0 GiB reserved",
         ),
         (events.MemoryChecked(2**31, None, None, "not measured"), "memory of the longest batch: not measured"),
         (events.Paused(7, 91), "paused after step 7: the card has 91 °C"),

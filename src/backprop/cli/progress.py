@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from backprop.plan.quantity import gib
 from backprop.plan.redaction import redact, redact_data
 from backprop.plan.wire.plain import plain_data
 
@@ -50,20 +51,16 @@ def _sequences(count: int) -> str:
 def _memory_checked(e: Any) -> str:
     if e.measured_bytes is None:
         return f"memory of the longest batch: {e.note}"
-    planned = "" if e.planned_bytes is None else f", {_gib(e.planned_bytes)} planned"
+    planned = "" if e.planned_bytes is None else f", {gib(e.planned_bytes)} planned"
     return (
-        f"memory of the longest batch ({e.note}): {_gib(e.measured_bytes)} measured{planned}, "
-        f"{_gib(e.reserved_bytes)} reserved"
+        f"memory of the longest batch ({e.note}): {gib(e.measured_bytes)} measured{planned}, "
+        f"{gib(e.reserved_bytes)} reserved"
     )
 
 
 def _resumed(e: Any) -> str:
     now = "" if e.celsius is None else f" at {e.celsius} °C"
     return f"going on{now} after a pause of {duration(e.paused_seconds)}"
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"
 
 
 LINES: dict[str, Callable[[Any], str]] = {

@@ -25,7 +25,7 @@ class NotModelled(ValueError):
 def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down.
 
-    Costs about 0.2 ms where a training of the same structure was predicted before, 3 to 25 ms otherwise. Raises
+    Costs 0.2 to 0.6 ms where a training of the same structure was predicted before, 3 to 20 ms otherwise. Raises
     ``NotModelled`` for mixtures of experts of other kinds than Mixtral's, Qwen3's and OLMoE's, and for offload of
     anything but plain full fine-tuning of a dense model.
     """
