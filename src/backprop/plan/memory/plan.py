@@ -9,7 +9,7 @@ from backprop.plan.memory.term import TermName
 CONTEXT_BYTES = 600_000_000
 """The CUDA context and its kernels, outside of the allocator: 0.5 to 0.75 GB by card and driver."""
 RESERVED_SHARE = 0.06
-"""What the caching allocator holds beyond what it handed out: 6.8 % in the median of the 40 simulated runs, above 10 % in 11."""
+"""What the caching allocator holds beyond what it handed out; 40 simulated runs: 6.8 % in the median, 11 above 10 %."""
 
 STACK = "torch 2.13, transformers 5.23, PEFT 0.21, TRL 1.16, bitsandbytes 0.50"
 """The libraries whose tensors are counted; others keep much the same, not exactly the same."""
