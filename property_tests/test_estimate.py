@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import attrs
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from backprop.cli.arguments import parse_arguments
@@ -44,6 +44,10 @@ MACHINE = HardwareFacts(
     gpus_absent="NVML is not installed",
 )
 SOFTWARE = SoftwareFacts("3.11", (("bitsandbytes", "0.50"),))
+FULL = TrainingSettings(mode=TrainMode.FULL, optim=Optimizer.ADAMW_TORCH)
+SMOL = facts_from_config(
+    ARCHITECTURES["HuggingFaceTB/SmolLM2-1.7B"], name="HuggingFaceTB/SmolLM2-1.7B", source=ModelSource.TABLE
+)
 HINTED = re.compile(r"(--[^;:()]+?) \(\d+\.\d GiB\)")
 
 
@@ -93,6 +97,7 @@ def test_more_memory_never_lowers_what_is_recommended_or_fits(
 
 @settings(max_examples=40)
 @given(questions(), models(), st.floats(1, 400))
+@example(EstimateVramSettings(method=Objective.KTO, training=FULL), SMOL, 15.0)
 def test_an_answer_agrees_with_itself(asked: EstimateVramSettings, model: ModelFacts, vram_gb: float) -> None:
     report = estimated(asked, model, vram_gb=vram_gb)
     assert report.tier_batch_size == nominal_tier(round(vram_gb * GIB))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from backprop.plan.decision import Decision, Refused, errors_among
 from backprop.plan.facts.absent import Absent
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.batch import plan_update
@@ -62,7 +63,9 @@ def test_what_is_asked_for_together_stays_together_however_few_fit(settings: Tra
     plan = result(settings, facts)
     assume(isinstance(plan, TrainPlan))
     assert isinstance(plan, TrainPlan)
-    update = plan_update(settings.training, rail=plan.rail.value, hardware=facts.hardware, origins=Origins())
+    update = plan_update(
+        settings.training, rail=plan.rail.value, hardware=facts.hardware, objective=Objective.SFT, origins=Origins()
+    )
     assert plan.batch.effective == update.effective
 
 
@@ -74,7 +77,13 @@ def test_each_change_that_a_refusal_names_is_accepted(settings: TrainSettings, f
     for change in smallest_changes(settings, place, sequences=sequences):
         cut = attrs.evolve(sequences, longest=min(sequences.longest, change.settings.model.max_seq_length))
         other = attrs.evolve(place, model=change.model)
-        update = plan_update(change.settings.training, rail=place.rail, hardware=place.hardware, origins=Origins())
+        update = plan_update(
+            change.settings.training,
+            rail=place.rail,
+            hardware=place.hardware,
+            objective=Objective.SFT,
+            origins=Origins(),
+        )
         footprint = plan_footprint(change.settings, other, update=update, sequences=cut, origins=Origins())
         assert isinstance(footprint, Footprint)
         assert footprint.fit.fits

@@ -11,6 +11,7 @@ import torch
 from trl.trainer import utils as trl_utils
 
 from backprop.effects.train.sequences import IGNORED_LABEL, PlannedOrder, TrainingBatches
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer, TrainingSettings
 from backprop.plan.training.batch import plan_update
@@ -68,6 +69,7 @@ def test_an_update_in_passes_of_unequal_size_is_that_of_one_pass(model_dir: Path
         attrs.evolve(TrainingSettings(), per_device_train_batch_size=5, gradient_accumulation_steps=1),
         rail=plan.rail.value,
         hardware=CPU_MACHINE,
+        objective=Objective.SFT,
         origins=Origins(),
     )
     size, passes = update.lowered(2)

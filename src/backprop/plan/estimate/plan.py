@@ -64,7 +64,7 @@ def plan_estimate(
         length, is_packed=settings.data.packing and settings.method is Objective.SFT, objective=settings.method
     )
     question = Question(run, place, sequences, origins)
-    footprint = question.footprint(run, batch=question.raised_batch)
+    footprint = question.footprint(run)
     problems = footprint if not isinstance(footprint, Footprint) else ()
     if problems:
         return Refused(problems)
@@ -109,26 +109,25 @@ class Question:
         return plan_footprint(
             run,
             self.place,
-            update=plan_update(run.training, rail=self.place.rail, hardware=self.place.hardware, origins=self.origins),
+            update=plan_update(
+                run.training,
+                rail=self.place.rail,
+                hardware=self.place.hardware,
+                objective=self.sequences.objective,
+                origins=self.origins,
+            ),
             sequences=attrs.evolve(self.sequences, longest=longest),
             origins=self.origins,
         )
 
     @property
     def fewest(self) -> int:
-        """Sequences at once; the divergence that KTO estimates takes two."""
-        return 2 if self.sequences.objective is Objective.KTO else 1
-
-    @property
-    def raised_batch(self) -> int | None:
-        """The fewest sequences where the card's tier, or what was asked for, is fewer; None leaves that as it is."""
-        asked, gpu = self.run.training.per_device_train_batch_size, self.place.hardware.gpu
-        begins = asked or nominal_tier(gpu.vram_total_bytes if gpu else None)
-        return self.fewest if begins < self.fewest else None
+        """Sequences at once, at least."""
+        return self.sequences.objective.fewest_rows
 
     def fits(self, run: TrainSettings, *, batch: int | None = None, length: int | None = None) -> bool:
         """Whether there is a card, and the variation fits it."""
-        found = self.footprint(run, batch=max(batch or 1, self.fewest), length=length)
+        found = self.footprint(run, batch=batch or self.fewest, length=length)
         return isinstance(found, Footprint) and found.budget is not None and found.fit.fits
 
 

@@ -24,6 +24,11 @@ class Objective(enum.Enum):
         return 2 if self.is_paired else 1
 
     @property
+    def fewest_rows(self) -> int:
+        """Rows that have to go through the model at once: the divergence that KTO estimates takes two."""
+        return 2 if self is Objective.KTO else 1
+
+    @property
     def has_reference(self) -> bool:
         """The loss asks the untrained model, too."""
         return self is Objective.KTO

@@ -8,6 +8,7 @@ from backprop.plan.data.packing import count_packed
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts
 from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.memory.objective import Objective
 from backprop.plan.quantity import GIB, gib
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings
@@ -52,6 +53,8 @@ class UpdatePlan:
     accumulation: Decision[int]
     is_fixed: bool
     """The micro-batch was given as a number."""
+    fewest: int = 1
+    """Sequences that the objective needs at once, at least."""
 
     @property
     def effective(self) -> int:
@@ -80,14 +83,25 @@ def counted_gib(vram_bytes: int) -> float:
     return vram_bytes / GIB + NOMINAL_TOLERANCE_GIB
 
 
-def plan_update(settings: TrainingSettings, *, rail: Rail, hardware: HardwareFacts, origins: Origins) -> UpdatePlan:
-    """The user's batch, or the tier of the card; one sequence on the CPU. Accumulation as asked."""
+def plan_update(
+    settings: TrainingSettings, *, rail: Rail, hardware: HardwareFacts, objective: Objective, origins: Origins
+) -> UpdatePlan:
+    """The user's batch, or the tier of the card; one sequence on the CPU. Accumulation as asked.
+
+    Raised to what the objective needs at once.
+    """
     asked = settings.gradient_accumulation_steps
     accumulation = set_by(origins, "training.gradient_accumulation_steps", asked) or Decision(
         asked, "default", "Gradients of a few passes together are less noisy, at no cost in memory."
     )
     micro_batch = _micro_batch(settings, rail, hardware, origins)
-    return UpdatePlan(micro_batch, accumulation, is_fixed=settings.per_device_train_batch_size is not None)
+    fewest = objective.fewest_rows
+    if micro_batch.value < fewest:
+        why = f"{objective.value.upper()} compares rows of one batch with one another: {micro_batch.value} is too few."
+        micro_batch = Decision(fewest, "fewest of the method", why)
+    return UpdatePlan(
+        micro_batch, accumulation, is_fixed=settings.per_device_train_batch_size is not None, fewest=fewest
+    )
 
 
 def _micro_batch(settings: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins) -> Decision[int]:

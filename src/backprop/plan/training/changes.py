@@ -65,7 +65,13 @@ class _Attempt:
         footprint = plan_footprint(
             variant.settings,
             place,
-            update=plan_update(training, rail=place.rail, hardware=place.hardware, origins=Origins()),
+            update=plan_update(
+                training,
+                rail=place.rail,
+                hardware=place.hardware,
+                objective=self.sequences.objective,
+                origins=Origins(),
+            ),
             sequences=attrs.evolve(
                 self.sequences,
                 longest=min(self.sequences.longest, shortest),

@@ -41,7 +41,7 @@ def plan_fit(
     asked = None if checkpointing is None else given(origins, "lora.use_gradient_checkpointing", checkpointing)
     if budget is None:
         return _fit(workload, update, update.micro_batch.value, asked or _unknown(workload.rail), budget=None)
-    sizes = (update.micro_batch.value,) if update.is_fixed else range(update.micro_batch.value, 0, -1)
+    sizes = (update.micro_batch.value,) if update.is_fixed else range(update.micro_batch.value, update.fewest - 1, -1)
     for size in sizes:
         for choice in (asked,) if asked is not None else (_NOT_NEEDED, _NEEDED):
             fit = _fit(workload, update, size, choice, budget=budget)

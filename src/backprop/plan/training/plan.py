@@ -9,6 +9,7 @@ from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts, DatasetFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer, TrainMode
@@ -110,7 +111,9 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
 
     place = Place(model, hardware, software, rail.value)
-    update = plan_update(settings.training, rail=rail.value, hardware=hardware, origins=origins)
+    update = plan_update(
+        settings.training, rail=rail.value, hardware=hardware, objective=Objective.SFT, origins=origins
+    )
     shape = _sequences(settings, place, data=data, update=update, origins=origins)
     footprint = plan_footprint(settings, place, update=update, sequences=shape.for_memory(data), origins=origins)
     batch = shape.batch(update, footprint.fit if isinstance(footprint, Footprint) else None)
