@@ -75,13 +75,15 @@ def test_bash_offers_every_flag_of_a_command(tmp_path: Path, command: object) ->
     assert isinstance(command, type(COMMANDS[0]))
     if command.name != "completion":
         flags = {f for b in options_for(command) for f in flags_of(b)}
-        assert flags <= set(bash(tmp_path, "backprop", command.name, "-"))
+        assert flags <= set(bash(tmp_path, "backprop", *command.name.split(), "-"))
 
 
 def test_fish_is_told_every_flag_and_quotes_every_text() -> None:
     lines = script(Shell.FISH).splitlines()
     for command in COMMANDS:
-        of_command = "\n".join(x for x in lines if f"from {command.name}'" in x)
+        of_command = "\n".join(
+            x for x in lines if f"from {command.name.replace(' ', '; and __fish_seen_subcommand_from ')}'" in x
+        )
         for bound in options_for(command):
             assert all(f" -l {f[2:]}" in of_command for f in bound.option.flags if f.startswith("--"))
     assert all(line.replace(r"\'", "").count("'") % 2 == 0 for line in lines)

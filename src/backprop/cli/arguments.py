@@ -11,7 +11,7 @@ import attrs
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.settings.command_line import HELP_FLAGS, flags_of, options_for
-from backprop.plan.settings.commands import COMMANDS, Command, command_named
+from backprop.plan.settings.commands import COMMANDS, Command, command_named, family_of
 from backprop.plan.settings.kinds import Switch
 from backprop.plan.settings.log import LogSettings
 from backprop.plan.settings.nearest import nearest
@@ -26,6 +26,8 @@ class Arguments:
     command: Command | None
     flags: Layer
     wish: str = ""
+    family: str = ""
+    """The word before the verb where help for a family of commands was asked for, such as ``data``."""
     problems: tuple[Problem, ...] = ()
     """Flags and words that the command does not take, each with the nearest that it does."""
 
@@ -36,11 +38,11 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     if position is None:
         command, rest = None, list(argv)
     else:
-        command = command_named(argv[position])
-        if command is None:
-            raise _unknown_command(argv[position])
-        rest = [*argv[:position], *argv[position + 1 :]]
+        command, num_words = _command_at(argv, position)
+        rest = [*argv[:position], *argv[position + num_words :]]
     wish = next((HELP_FLAGS[word] for word in _before_dashes(rest) if word in HELP_FLAGS), "")
+    if command is None and position is not None:
+        return Arguments(None, Layer(Source.FLAG, "", {}), wish or "help", family=argv[position])
     if wish:
         return Arguments(command, Layer(Source.FLAG, "", {}), wish)
     options = options_for(command)
@@ -103,6 +105,23 @@ def _command_position(argv: Sequence[str]) -> int | None:
         elif word.split("=", 1)[0] not in by_flag and word not in HELP_FLAGS:
             raise _flag_before_command(word, list(by_flag))
     return None
+
+
+def _command_at(argv: Sequence[str], position: int) -> tuple[Command | None, int]:
+    """The command and the number of its words; None for a family alone, which asks what its verbs are."""
+    word = argv[position]
+    command = command_named(word)
+    if command is not None:
+        return command, 1
+    if not family_of(word):
+        raise _unknown_command(word)
+    verb = argv[position + 1] if len(argv) > position + 1 else ""
+    if not verb or verb.startswith("-"):
+        return None, 1
+    command = command_named(f"{word} {verb}")
+    if command is None:
+        raise _unknown_command(f"{word} {verb}")
+    return command, 2
 
 
 def _flag_before_command(word: str, known: Sequence[str]) -> BackpropError:

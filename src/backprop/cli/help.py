@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backprop.cli.style import Style
-from backprop.plan.settings.commands import COMMANDS, Command, Tier
+from backprop.plan.settings.commands import COMMANDS, Command, Tier, family_of
 from backprop.plan.settings.kinds import Choice, Names, Real, Switch, Whole
 from backprop.plan.settings.log import LogSettings
 from backprop.plan.settings.option import BoundOption, options_of
@@ -28,6 +28,21 @@ def root_help(style: Style) -> str:
             style.wrap(
                 "`backprop COMMAND --help` describes a command; `--help-all` adds rarer flags and the variables."
             ),
+        )
+    )
+
+
+def family_help(word: str, style: Style) -> str:
+    """What ``backprop data --help`` prints: the verbs."""
+    commands = [(style.cyan(c.name), c.summary) for c in family_of(word)]
+    return "\n".join(
+        (
+            f"{style.bold('Usage:')} backprop {word} VERB …",
+            "",
+            style.bold("Commands"),
+            style.table(commands, indent=2),
+            "",
+            _root_flags(style, everything=False),
         )
     )
 

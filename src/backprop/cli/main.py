@@ -13,7 +13,7 @@ import attrs
 
 from backprop import __version__
 from backprop.cli.arguments import Arguments, parse_arguments
-from backprop.cli.help import command_help, root_help
+from backprop.cli.help import command_help, family_help, root_help
 from backprop.cli.late import view_of, workflow_of
 from backprop.cli.style import Style
 from backprop.cli.talk import Progress, Talk, leave
@@ -106,6 +106,8 @@ def _carry_out(argv: Sequence[str], talk: Talk) -> Outcome | str:
 def _wish(arguments: Arguments, style: Style) -> str:
     if arguments.wish == "version":
         return f"backprop {__version__}"
+    if arguments.family:
+        return family_help(arguments.family, style)
     if arguments.command is None:
         return root_help(style)
     return command_help(arguments.command, style, everything=arguments.wish == "help_all")

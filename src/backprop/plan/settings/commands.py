@@ -25,6 +25,7 @@ class Command:
     """One command of the program."""
 
     name: str
+    """One word, or the word of a family and a verb: ``data report``."""
     summary: str
     tier: Tier = Tier.STABLE
     prefer: str = ""
@@ -33,7 +34,7 @@ class Command:
     @property
     def module(self) -> str:
         """The last part of the names of the modules that hold its settings, its workflow and its view."""
-        return (self.prefer or self.name).replace("-", "_")
+        return (self.prefer or self.name).replace("-", "_").replace(" ", "_")
 
     @property
     def settings(self) -> type[Any]:
@@ -61,3 +62,13 @@ COMMANDS: tuple[Command, ...] = (
 def command_named(name: str) -> Command | None:
     """The command of that name, or None."""
     return next((c for c in COMMANDS if c.name == name), None)
+
+
+def families() -> tuple[str, ...]:
+    """The words that more than one command begins with, in the order of the table."""
+    return tuple(dict.fromkeys(c.name.split()[0] for c in COMMANDS if " " in c.name))
+
+
+def family_of(word: str) -> tuple[Command, ...]:
+    """The commands whose names begin with ``word`` and go on with a verb; empty when there is no such family."""
+    return tuple(c for c in COMMANDS if c.name.startswith(f"{word} "))
