@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.readers import KINDS, RawRow, kind_of, read_rows
+from backprop.effects.files.rows import KINDS, RawRow, kind_of, read_rows
 from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.rows import UNTRAINABLE, Layout, describe_keys, layout_of, read_row
