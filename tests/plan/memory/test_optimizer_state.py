@@ -16,7 +16,7 @@ from backprop.plan.memory.optimizer_state import memory_optimizer, paged_bytes, 
 from backprop.plan.memory.parameter import ParameterGroup, rounded
 from backprop.plan.memory.predict import predict
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, trainable_parameters
+from backprop.plan.memory.static import trainable_parameters
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, MemoryOptimizer, TrainingShape
 from backprop.plan.settings.training import Optimizer
@@ -46,7 +46,7 @@ def training_of(optimizer: Optimizer, *, fp32: bool = False) -> TrainingShape:
 
 
 def groups_of(training: TrainingShape) -> tuple[ParameterGroup, ...]:
-    return trainable_parameters(SHAPE, linear_shapes(SHAPE), training)
+    return trainable_parameters(SHAPE, training)
 
 
 def trainers_optimizer(optimizer: Optimizer, directory: Path, *, fp32: bool = False) -> Any:

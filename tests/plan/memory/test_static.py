@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen3Config
 
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, quantization_state_bytes, static_bytes, trainable_parameters
+from backprop.plan.memory.static import quantization_state_bytes, static_bytes, trainable_parameters
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
 
@@ -25,7 +25,7 @@ CONFIGS = (LlamaConfig(**COMMON), Qwen3Config(**COMMON, head_dim=64), Phi3Config
 
 
 def of_a_step(shape: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
-    return static_bytes(shape, training, trainable_parameters(shape, linear_shapes(shape), training))
+    return static_bytes(shape, training, trainable_parameters(shape, training))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
@@ -39,7 +39,7 @@ def test_trainable_parameters_are_those_of_the_libraries(config: LlamaConfig, me
                 model, LoraConfig(r=8, target_modules="all-linear", use_dora=method.is_dora, init_lora_weights=False)
             )
     expected = sorted(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    groups = trainable_parameters(shape, linear_shapes(shape), TrainingShape(method=method, rank=8))
+    groups = trainable_parameters(shape, TrainingShape(method=method, rank=8))
     assert sorted(group.numel for group in groups for _ in range(group.count)) == expected
 
 

@@ -11,11 +11,11 @@ from backprop.plan.facts.families import (
     ExpertKeys,
     Family,
     Window,
-    count_parameters,
     family_of,
     linear_layers_of,
 )
 from backprop.plan.facts.model import Experts, LinearLayer, ModelFacts, ModelSource
+from backprop.plan.facts.parameters import count_parameters
 
 
 def facts_from_config(
