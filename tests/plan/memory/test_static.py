@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen3Config
 
+from backprop.plan.facts.architectures import ARCHITECTURES
+from backprop.plan.facts.parameters import parameters_of
+from backprop.plan.memory.network import decoder_layer
+from backprop.plan.memory.offload import parameters
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.static import quantization_state_bytes, static_bytes, trainable_parameters
+from backprop.plan.memory.structure import structure_of
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
 
@@ -55,3 +61,13 @@ def test_gradients_live_through_the_step_only_when_they_are_kept() -> None:
     once, twice = (of_a_step(shape, TrainingShape(accumulation=count)) for count in (1, 2))
     assert TermName.GRADIENTS not in once
     assert twice[TermName.GRADIENTS] == twice[TermName.TRAINABLE_WEIGHTS]
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("biased", [(), ("has_qkv_bias",), ("has_output_bias",), ("has_mlp_bias",)], ids=str)
+def test_the_tape_has_the_tensors_that_are_counted(name: str, biased: tuple[str, ...]) -> None:
+    shape = attrs.evolve(MemoryShape.from_config(ARCHITECTURES[name]), **dict.fromkeys(biased, True))
+    layer = decoder_layer(structure_of(shape, TrainingShape(method=MemoryMethod.FULL)))
+    alone = 2 if shape.tie_word_embeddings else 3  # embeddings, last norm, head
+    counted = sum(tensors.count for tensors in parameters_of(shape)) - alone
+    assert counted == shape.num_layers * len(list(parameters(layer)))
