@@ -8,6 +8,7 @@ import pytest
 from backprop.plan.facts.model import FourBit, ModelFacts
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.term import TermName
+from backprop.plan.training.arguments import own_optimizer_arguments
 from backprop.plan.training.memory import MemoryBudget, budget_of
 from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.rail import Rail
@@ -16,6 +17,7 @@ from tests.plan.training.worlds import CPU_MACHINE, GIB, card
 
 MIB = 2**20
 MODEL = ("--model", "Qwen/Qwen2.5-1.5B", "--batch-size", "2", "--gradient-checkpointing", "--no-packing")
+ADAMW = ("adamw_torch", "adamw_torch_fused")
 WEIGHTS = 1_543_714_304
 """Qwen2.5-1.5B's parameters, as its model card counts them: 1.54 B."""
 
@@ -97,6 +99,18 @@ def test_full_fine_tuning_has_no_frozen_weights_and_trains_all() -> None:
     assert term(plan, TermName.OPTIMIZER) == pytest.approx(4 * WEIGHTS, rel=1e-3)
     held = World(roomy(24)).plan(*MODEL, "--mode", "full", "--dtype", "float32")
     assert term(held, TermName.TRAINABLE_WEIGHTS) == 2 * term(plan, TermName.TRAINABLE_WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_ours"),
+    [((), True), (("--dtype", "float32"), False), (("--dtype", "float32", "--full-ft-offload"), True)],
+    ids=str,
+)
+def test_the_optimizer_that_is_counted_is_the_one_that_runs(flags: tuple[str, ...], is_ours: bool) -> None:
+    """torch's steps on all tensors at once or in one kernel; ours in slices, under either name."""
+    plans = [World(roomy(80)).plan(*MODEL, "--mode", "full", "--optim", optim, *flags) for optim in ADAMW]
+    assert [own_optimizer_arguments(plan) is not None for plan in plans] == [is_ours, is_ours]
+    assert (plans[0].memory == plans[1].memory) is is_ours
 
 
 def test_adapters_are_fp32_over_whole_weights_and_bf16_over_four_bits() -> None:

@@ -54,6 +54,8 @@ class MemoryOptimizer(enum.Enum):
 
     ADAMW_FUSED = "adamw_fused"
     ADAMW_FOREACH = "adamw_foreach"
+    ADAMW_ROUNDED = "adamw_rounded"
+    """Our own, which rounds stochastically, a slice at a time."""
     ADAMW_8BIT = "bnb8"
     ADAMW_8BIT_PAGED = "paged8"
     ADAFACTOR = "adafactor"

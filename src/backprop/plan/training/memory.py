@@ -20,6 +20,7 @@ from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.adapter import AdapterPlan
+from backprop.plan.training.full_precision import takes_own_adamw
 from backprop.plan.training.precision import NumberFormat, PrecisionPlan
 from backprop.plan.training.rail import Rail
 
@@ -133,7 +134,9 @@ def workload_of(
         dropout=adapter is not None and adapter.dropout > 0,
         sequence=sequence,
         attention=attention.value,
-        optimizer=memory_optimizer(optimizer),
+        optimizer=memory_optimizer(
+            optimizer, is_ours=adapter is None and takes_own_adamw(optimizer, precision, offloads=offloads)
+        ),
         fp32_embedding_states=adapter is None,
         autocast=on_card and precision.compute.value is not NumberFormat.FLOAT32,
         fp32_weights=precision.storage is NumberFormat.FLOAT32,

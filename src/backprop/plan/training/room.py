@@ -17,6 +17,7 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.changes import Change, smallest_changes
 from backprop.plan.training.footprint import Footprint, Place, Sequences
 from backprop.plan.training.memory import MemoryBudget, quantization_is_counted
+from backprop.plan.training.rail import Rail
 from backprop.plan.training.targets import TRUNCATED_REFUSED_SHARE
 
 
@@ -36,7 +37,7 @@ def check_room(
         return guess
     changes = smallest_changes(settings, place, sequences=sequences, may_cut_to=may_cut(settings, data))
     message = _shortage(memory, budget)
-    if settings.training.mode is TrainMode.FULL:
+    if settings.training.mode is TrainMode.FULL and place.rail is Rail.CUDA:
         message += " The model is within the bound on parameters for this card; memory is what decides."
     return (Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=_advice(changes)), *guess)
 
