@@ -45,7 +45,7 @@ def _memory(report: EstimateReport, style: Style) -> str:
     rows = [(term.name.value, gib(term.bytes), f"{term.bytes / memory.peak_bytes:.0%}") for term in memory.terms]
     rows += [
         ("peak", gib(memory.peak_bytes), f"allocated at its highest, {memory.moment}"),
-        ("reserved", gib(memory.reserved_bytes), f"the allocator holds about {memory.reserve_share:.0%} more"),
+        ("reserved", gib(memory.reserved_bytes), f"with {memory.reserve_share:.0%} for pieces that nothing fits"),
         ("needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} for the CUDA context"),
     ]
     if memory.host_bytes:
