@@ -54,7 +54,12 @@ def test_one_sequence_is_singular() -> None:
 
 
 def test_nothing_is_0_gib() -> None:
-    for asked in ((), ("--vram-gb", "24"), ("Qwen/Qwen2.5-0.5B", "--vram-gb", "8", "--lora-preset", "fast")):
+    for asked in (
+        (),
+        ("--vram-gb", "24"),
+        ("--vram-gb", "16", "--lora-r", "16"),
+        ("Qwen/Qwen2.5-0.5B", "--vram-gb", "8", "--lora-preset", "fast"),
+    ):
         assert " 0.0 GiB" not in show(estimated(*asked), WIDE)
 
 

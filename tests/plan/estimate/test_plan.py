@@ -321,19 +321,18 @@ def test_experts_that_stay_whole_over_4_bit_weights_are_told_with_their_size() -
 
 
 def test_what_is_not_predicted_is_unknown_and_warned_of() -> None:
-    report = estimated("Qwen/Qwen1.5-MoE-A2.7B", "--vram-gb", "80", model=shared_experts())
+    report = estimated("--vram-gb", "80", model=foreign_mixture())
     assert (report.fits, report.needed_bytes, report.terms) == (None, None, ())
     assert [found.fits for found in report.ways] == [None, None, False, False]
     assert [found.largest_batch for found in report.ways] == [None, None, 0, 0]
     assert [problem.code for problem in report.warnings] == ["RUNTIME_MEMORY_UNKNOWN"]
 
 
-def shared_experts() -> ModelFacts:
-    """A mixture with an expert for every token, which is not modelled."""
+def foreign_mixture() -> ModelFacts:
+    """A mixture of a kind that is not modelled."""
     name = "Qwen/Qwen3-30B-A3B"
     shape = facts_from_config(ARCHITECTURES[name], name=name, source=ModelSource.TABLE)
-    assert shape.experts is not None
-    return attrs.evolve(shape, experts=attrs.evolve(shape.experts, shared_intermediate_size=64))
+    return attrs.evolve(shape, model_type="deepseek_v3")
 
 
 def test_a_method_that_full_fine_tuning_does_not_have_gets_a_warning_instead_of_numbers() -> None:
@@ -411,3 +410,10 @@ def test_the_terms_have_names_that_stay() -> None:
     }  # fmt: skip
     report = estimated("--vram-gb", "24")
     assert sum(term.bytes for term in report.terms) == report.peak_bytes
+
+
+def test_a_problem_of_the_model_is_where_the_model_was_named() -> None:
+    problem = Problem("INPUT_MODEL_NOT_FOUND", "No such model.", where="--model")
+    facts = EstimateFacts(Absent(problem), CPU_MACHINE, INSTALLED)
+    for asked, place in ((EstimateVramSettings(name="a/b"), "MODEL"), (EstimateVramSettings(), "--model")):
+        assert plan_estimate(asked, facts, origins=Origins()) == Refused((attrs.evolve(problem, where=place),))

@@ -70,7 +70,7 @@ def _memory(report: EstimateReport, style: Style) -> str:
     ]
     if memory.host_bytes:
         rows.append(("host memory", gib(memory.host_bytes), "weights, gradients and optimizer states"))
-    if memory.paged_bytes:
+    if memory.paged_bytes >= LEAST_SHOWN_BYTES:
         rows.append(("can be paged out", gib(memory.paged_bytes), "optimizer states, while the card is full"))
     title = style.bold("Memory of the run that auto picks")
     return f"{title}\n{style.wrap(_shape(report), indent=2)}\n{style.table(rows, right=(1,), indent=2)}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem, Refused, Remedy
 from backprop.plan.estimate.advice import check_applies, notes_on, shortage
 from backprop.plan.estimate.question import Question, largest_batch, largest_sequence
-from backprop.plan.estimate.report import CardRow, EstimateReport, Remedy, RunShape, TermRow, Tier
+from backprop.plan.estimate.report import CardRow, EstimateReport, RunShape, TermRow, Tier
 from backprop.plan.estimate.ways import WAYS, plan_way
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.cards import CARDS

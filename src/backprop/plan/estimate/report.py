@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.decision import Problem
+from backprop.plan.decision import Problem, Remedy
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.training import Optimizer, TrainMode
@@ -73,14 +73,6 @@ class TermRow:
     id: str
     name: str
     bytes: int
-
-
-@attrs.frozen
-class Remedy:
-    """Flags that make the run fit, and what it takes with them."""
-
-    flags: str
-    needed_bytes: int
 
 
 @attrs.frozen
