@@ -84,6 +84,14 @@ def test_what_is_not_predicted_has_a_question_mark_and_what_cannot_be_has_none()
     assert "--load-in-4bit – no – no such method" in words(show(impossible, WIDE))
 
 
+def test_what_refuses_the_run_is_told_and_what_nobody_knows() -> None:
+    report = estimated("Qwen/Qwen2.5-14B", "--mode", "full", "--vram-gb", "180")
+    assert f"It does not fit: {report.refusal}" in words(show(report, WIDE))
+    unknown = attrs.evolve(report, memory=None, fits=None)
+    assert "Whether it fits is not predicted." in show(unknown, WIDE)
+    assert "not predicted" not in show(estimated(), WIDE)
+
+
 def test_recomputation_is_said_only_where_it_happens() -> None:
     assert "activations recomputed" in show(estimated("--vram-gb", "24"), WIDE)
     assert "activations recomputed" not in show(estimated("Qwen/Qwen2.5-0.5B", "--vram-gb", "80"), WIDE)

@@ -40,7 +40,7 @@ def _title(report: EstimateReport, style: Style) -> str:
 
 def _verdict(report: EstimateReport, style: Style) -> str:
     if report.fits is None:
-        return ""
+        return style.yellow("Whether it fits is not predicted.") if report.memory is None else ""
     if not report.fits:
         return style.red(style.wrap(f"It does not fit: {report.why_not}."))
     needs = f"It fits: it needs {gib(report.needed_bytes or 0)}."
@@ -65,7 +65,7 @@ def _memory(report: EstimateReport, style: Style) -> str:
         rows.append(("all else", gib(rest), f"{rest / memory.peak_bytes:.0%}"))
     rows += [
         ("peak", gib(memory.peak_bytes), f"allocated at its highest, {memory.moment}"),
-        ("reserved", gib(memory.reserved_bytes), f"the allocator holds about {memory.reserve_share:.0%} more"),
+        ("reserved", gib(memory.reserved_bytes), f"with {memory.reserve_share:.0%} for pieces that nothing fits"),
         ("needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} for the CUDA context"),
     ]
     if memory.host_bytes:

@@ -8,9 +8,9 @@ from backprop.plan.decision import Problem, warning
 from backprop.plan.estimate.question import Question
 from backprop.plan.estimate.ways import host_shortage
 from backprop.plan.quantity import gib
-from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.footprint import Footprint
 from backprop.plan.training.mode import check_mode
+from backprop.plan.training.room import guessed_family, unknown_memory
 
 
 def check_applies(question: Question, footprint: Footprint) -> tuple[Problem, ...]:
@@ -33,20 +33,20 @@ def _limits(question: Question, footprint: Footprint) -> Iterator[Problem]:
         message = f"--method {question.sequences.objective.value} does not go with --mode full: {lacking}."
         yield warning("CONFIG_INVALID_SETTING", message, where="--method", hint="Leave out --mode full.")
     elif footprint.fit.memory is None:
-        message = f"The peak memory of {model.model_type} models is not predicted; the batch is the card's tier."
+        message = f"{unknown_memory(model)} The batch is the card's tier."
         yield warning("RUNTIME_MEMORY_UNKNOWN", message, where="MODEL")
+    elif guessed_family(model):
+        yield warning("RUNTIME_MEMORY_UNKNOWN", guessed_family(model), where="MODEL")
 
 
-def shortage(question: Question, footprint: Footprint) -> str:
-    """What is missing for the run to fit; empty where it does."""
-    memory, budget, place = footprint.fit.memory, footprint.budget, question.place
-    if memory is None or budget is None:
-        return ""
-    if memory.needed_bytes > budget.free_bytes:
+def shortage(footprint: Footprint) -> str:
+    """What stands against a run that does not fit."""
+    memory, budget = footprint.fit.memory, footprint.budget
+    if footprint.too_large is not None:
+        return footprint.too_large.message.rstrip(".")
+    if memory is not None and budget is not None and memory.needed_bytes > budget.free_bytes:
         return f"it needs {gib(memory.needed_bytes)}, and {gib(budget.free_bytes)} are free"
-    too_large = check_ceiling(question.run.training, place.model, place.hardware, origins=question.origins)
-    missing = host_shortage(memory, budget)
-    return f"it {missing}" if missing else too_large.message.rstrip(".") if too_large else ""
+    return f"it {host_shortage(memory, budget)}"
 
 
 def notes_on(question: Question, footprint: Footprint) -> tuple[str, ...]:

@@ -129,6 +129,7 @@ def _report(question: Question, footprint: Footprint) -> EstimateReport:
     budget, fit = footprint.budget, footprint.fit
     memory = None if question.lacks_method(run) else fit.memory
     known = budget is not None and memory is not None
+    fits = footprint.may_run if known or (budget is not None and footprint.too_large is not None) else None
     gpu = place.hardware.gpu
     return EstimateReport(
         model=model.name,
@@ -147,8 +148,9 @@ def _report(question: Question, footprint: Footprint) -> EstimateReport:
         recommended_batch_size=fit.micro_batch.value,
         gradient_accumulation=fit.accumulation.value,
         gradient_checkpointing=fit.gradient_checkpointing.value,
-        fits=fit.fits if known else None,
-        why_not=shortage(question, footprint) if known else "",
+        fits=fits,
+        refusal=footprint.too_large.message if footprint.too_large and budget else "",
+        why_not=shortage(footprint) if fits is False else "",
         run=_shape(question, footprint),
         memory=memory,
         terms=_terms(memory),
@@ -158,7 +160,7 @@ def _report(question: Question, footprint: Footprint) -> EstimateReport:
         largest_batch=largest_batch(question, run) if known else None,
         largest_sequence=largest_sequence(question) if known else None,
         ways=tuple(plan_way(question, kind) for kind in WAYS),
-        remedies=_remedies(question) if known and not fit.fits else (),
+        remedies=_remedies(question) if fits is False else (),
         cards=() if gpu else _common_cards(question),
         notes=notes_on(question, footprint),
     )

@@ -63,7 +63,7 @@ class Question:
     def fits(self, run: TrainSettings, *, batch: int | None = None, length: int | None = None) -> bool:
         """Whether there is a card, and the variation fits it."""
         found = self.footprint(run, batch=batch or self.fewest, length=length)
-        return isinstance(found, Footprint) and found.budget is not None and found.fit.fits
+        return isinstance(found, Footprint) and found.budget is not None and found.may_run
 
 
 def largest_batch(question: Question, run: TrainSettings) -> int:

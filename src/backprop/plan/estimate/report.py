@@ -114,7 +114,9 @@ class EstimateReport:
     """Passes that keep the update at the same number of sequences."""
     gradient_checkpointing: bool
     fits: bool | None
-    """None without a card, and where it is not predicted."""
+    """Whether ``train`` takes it; None without a card, and where memory is not predicted."""
+    refusal: str
+    """Why ``train`` refuses it whatever memory says; empty where memory decides."""
     why_not: str
     """What is missing where it does not fit."""
     run: RunShape

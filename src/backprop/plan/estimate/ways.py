@@ -13,7 +13,7 @@ from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.quantity import gib
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
-from backprop.plan.training.ceiling import check_ceiling, plan_ceiling
+from backprop.plan.training.ceiling import plan_ceiling
 from backprop.plan.training.footprint import Footprint
 from backprop.plan.training.memory import MemoryBudget
 
@@ -64,10 +64,9 @@ def plan_way(question: Question, kind: WayKind) -> Way:
     if not isinstance(least, Footprint):
         return _impossible(kind, errors_among(least)[0].message)
     memory, budget = least.fit.memory, least.budget
-    too_large = check_ceiling(run.training, question.place.model, question.place.hardware, origins=question.origins)
-    is_refused = too_large is not None and budget is not None
+    is_refused = least.too_large is not None and budget is not None
     is_known = memory is not None and budget is not None
-    fits = False if is_refused else least.fit.fits if is_known else None
+    fits = False if is_refused else least.may_run if is_known else None
     notes = (_past_bound(question, run) if is_refused else "", host_shortage(memory, budget))
     return Way(
         name=kind.name,
@@ -88,7 +87,8 @@ def _impossible(kind: WayKind, why: str) -> Way:
 
 
 def _past_bound(question: Question, run: TrainSettings) -> str:
-    ceiling = plan_ceiling(run.training, question.place.hardware, origins=question.origins)
+    ceiling = plan_ceiling(run.training, question.place.rail, question.place.hardware, origins=question.origins)
+    assert ceiling is not None, "there is a bound where a model is past it"
     return f"past the bound of {ceiling.value:g} B parameters"
 
 
