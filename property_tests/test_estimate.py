@@ -111,7 +111,8 @@ def test_an_answer_agrees_with_itself(asked: EstimateVramSettings, model: ModelF
         assert (report.largest_batch or 0) >= report.recommended_batch_size
     if report.memory is not None and report.needed_bytes is not None:
         assert report.free_bytes is not None
-        assert report.fits == (report.needed_bytes <= report.free_bytes < round(vram_gb * GIB))
+        assert report.free_bytes < round(vram_gb * GIB)
+        assert report.fits == (not report.refusal and report.needed_bytes <= report.free_bytes)
     assert from_data(to_data(report), EstimateReport) == report
 
 

@@ -145,10 +145,6 @@ def _factored(group: ParameterGroup, _training: TrainingShape) -> int:
     return rounded(4 * (group.numel // group.columns)) + rounded(4 * group.columns) + scale
 
 
-def _momentum(group: ParameterGroup, _training: TrainingShape) -> int:
-    return rounded(group.numel * group.itemsize)
-
-
 def _none(_group: ParameterGroup, _training: TrainingShape) -> int:
     return 0
 
@@ -160,6 +156,5 @@ _STATES: dict[MemoryOptimizer, Callable[[ParameterGroup, TrainingShape], int]] =
     MemoryOptimizer.ADAMW_8BIT: _two_moments_of_8_bit,
     MemoryOptimizer.ADAMW_8BIT_PAGED: _two_moments_of_8_bit,
     MemoryOptimizer.ADAFACTOR: _factored,
-    MemoryOptimizer.SGD: _momentum,
     MemoryOptimizer.SGD_PLAIN: _none,
 }

@@ -1,8 +1,8 @@
 """How it is trained: the settings that training memory depends on.
 
 Some serve other stacks than ours, whose runs the prediction is compared with (benchmarks/memory_points.py): an
-adapter's dtype by hand, all logits in fp32, SGD with momentum, weights that ``prepare_model_for_kbit_training`` cast,
-outputs and gradients that are kept. Plans leave them at their defaults.
+adapter's dtype by hand, all logits in fp32, weights that ``prepare_model_for_kbit_training`` cast, outputs and
+gradients that are kept. Plans leave them at their defaults.
 """
 
 from __future__ import annotations
@@ -65,8 +65,6 @@ class MemoryOptimizer(enum.Enum):
     ADAMW_8BIT_PAGED = "paged8"
     ADAFACTOR = "adafactor"
     """transformers' own, without a first moment."""
-    SGD = "sgd"
-    """With momentum, without weight decay."""
     SGD_PLAIN = "sgd_plain"
     """Without momentum, which is what Hugging Face's Trainer makes of "sgd", with weight decay."""
 
