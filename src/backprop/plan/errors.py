@@ -75,6 +75,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("INPUT_CHAT_TEMPLATE_INVALID", "The chat template cannot be used.", "Fix the template, or choose one with --chat-template NAME."),
         _entry("INPUT_AUTH_REQUIRED", "The Hub refuses access without a token that has it.", "Accept the model's terms on the Hub, then set HF_TOKEN or run `hf auth login`."),
         _entry("INPUT_MODEL_NOT_FOUND", "The model does not exist where it was looked for.", "Check the spelling of --model; local models are given by their directory."),
+        _entry("INPUT_MODEL_INVALID", "The model's config.json cannot be read, or is not a language model's.", "Fix the file, or fetch it again."),
         _entry("INPUT_RESUME_NOT_FOUND", "There is no such run to continue, or it cannot be continued.", "List what there is with `backprop runs`."),
         _entry("INPUT_RUN_AMBIGUOUS", "More than one run begins like that.", "Give more letters of the run id."),
         _entry("CONFIG_INVALID", "A configuration file cannot be read.", "Fix the file, or remove it."),

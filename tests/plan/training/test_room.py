@@ -14,6 +14,7 @@ from backprop.plan.quantity import gib
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.rail import Rail
+from backprop.plan.wire.envelope import problem_data
 from tests.plan.training.asking import World, asked, roomy, with_free
 from tests.plan.training.worlds import CPU_MACHINE, card
 
@@ -169,3 +170,22 @@ def test_a_cpu_run_beside_a_card_goes_by_the_machines_memory() -> None:
     assert plan.rail.value is Rail.CPU
     assert plan.budget is not None
     assert plan.budget.place == "this machine"
+
+
+def test_the_refusals_numbers_are_data_too() -> None:
+    problem = World(with_free(card(16), 5 << 30), WHOLE).refusal(*SEVEN_B)
+    assert problem.shortage is not None
+    assert problem.shortage.free_bytes == 5 << 30
+    assert gib(problem.shortage.needed_bytes) in problem.message
+    assert problem.shortage.remedies
+    assert all(f"{r.flags} ({gib(r.needed_bytes)})" in problem.hint for r in problem.shortage.remedies)
+    assert problem_data(problem)["shortage"]["free_bytes"] == 5 << 30
+    too_large = World(card(24)).refusal(*SEVEN_B, "--mode", "full")
+    assert too_large.code == "RUNTIME_FULL_FT_MODEL_TOO_LARGE"
+    assert too_large.shortage is not None
+
+
+def test_without_a_card_the_refusal_says_how_to_ask_about_one() -> None:
+    ask = "backprop estimate-vram meta-llama/Llama-3.1-8B --vram-gb 24"
+    assert ask in World(CPU_MACHINE).refusal("--model", "meta-llama/Llama-3.1-8B").hint
+    assert "--vram-gb" not in World(with_free(card(16), 5 << 30), WHOLE).refusal(*SEVEN_B).hint

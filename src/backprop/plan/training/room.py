@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from backprop.plan.decision import Problem, warning
+from backprop.plan.decision import Problem, Remedy, Shortage, warning
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.families import is_known
 from backprop.plan.facts.model import ModelFacts
@@ -39,7 +39,11 @@ def check_room(
     message = _shortage(memory, budget)
     if settings.training.mode is TrainMode.FULL and place.rail is Rail.CUDA:
         message += " The model is within the bound on parameters for this card; memory is what decides."
-    return (Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=_advice(changes)), *guess)
+    hint = f"{_advice(changes)}{_elsewhere(place)}"
+    return (
+        Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=hint, shortage=_numbers(memory, budget, changes)),
+        *guess,
+    )
 
 
 def unknown_memory(model: ModelFacts) -> str:
@@ -86,7 +90,9 @@ def refuse_too_large(
     if not any(way in change.flags for change in changes for way in _PAST_THE_CEILING):
         parts.append("On a larger card train an adapter with --mode lora, or offload with --full-ft-offload.")
     parts.append("The bound is set by --full-ft-ceiling-billions.")
-    return attrs.evolve(problem, message=message, hint=" ".join(parts))
+    budget = footprint.budget if footprint else None
+    shortage = _numbers(memory, budget, changes) if memory and budget else None
+    return attrs.evolve(problem, message=message, hint=" ".join(parts), shortage=shortage)
 
 
 _PAST_THE_CEILING = ("--mode lora", "--full-ft-offload")
@@ -105,6 +111,23 @@ def _shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:
         f"The run would need {gib(memory.needed_bytes)}, and {budget.place} has {gib(budget.free_bytes)} free "
         f"of {gib(budget.total_bytes)}. Most of it at the peak, {memory.moment}: {parts}."
     )
+
+
+def _numbers(memory: MemoryPlan, budget: MemoryBudget, changes: tuple[Change, ...]) -> Shortage:
+    return Shortage(
+        needed_bytes=memory.needed_bytes,
+        free_bytes=budget.free_bytes,
+        host_needed_bytes=memory.host_bytes,
+        host_free_bytes=budget.host_free_bytes,
+        remedies=tuple(Remedy(change.flags, change.memory.needed_bytes) for change in changes),
+    )
+
+
+def _elsewhere(place: Place) -> str:
+    """Where there is no card: how to ask about one."""
+    if place.hardware.gpu is not None:
+        return ""
+    return f" What a card would hold: backprop estimate-vram {place.model.name} --vram-gb 24."
 
 
 def _advice(changes: tuple[Change, ...]) -> str:
