@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.readers import KINDS, RawRow, kind_of, read_rows
+from backprop.effects.files.rows import KINDS, RawRow, kind_of, read_rows
 from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Preference, Rated, RowError, Supervised
