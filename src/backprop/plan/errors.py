@@ -127,6 +127,10 @@ class BackpropError(Exception):
         self.problems = problems
         super().__init__("; ".join(f"[{p.code}] {p.message}" for p in problems))
 
+    def __reduce__(self) -> tuple[type[BackpropError], tuple[Problem, ...]]:
+        """Pickled by its problems, so that a process can hand it to another."""
+        return type(self), self.problems
+
 
 def hint_for(problem: Problem) -> str:
     """The problem's own next step, or the one its catalogue entry names."""
