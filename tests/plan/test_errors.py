@@ -42,7 +42,11 @@ def codes_in(path: Path) -> set[str]:
 def test_an_error_passes_from_one_process_to_another() -> None:
     problems = (Problem("CONFIG_INVALID", "one"), Problem("CONFIG_INVALID", "two", where="x"))
     copy = pickle.loads(pickle.dumps(BackpropError(*problems)))
-    assert (type(copy), copy.problems, str(copy)) == (BackpropError, problems, "[CONFIG_INVALID] one; [CONFIG_INVALID] two")
+    assert (type(copy), copy.problems, str(copy)) == (
+        BackpropError,
+        problems,
+        "[CONFIG_INVALID] one; [CONFIG_INVALID] two",
+    )
 
 
 def used_codes() -> set[str]:

@@ -128,7 +128,7 @@ class BackpropError(Exception):
         super().__init__("; ".join(f"[{p.code}] {p.message}" for p in problems))
 
     def __reduce__(self) -> tuple[type[BackpropError], tuple[Problem, ...]]:
-        """Pickled by its problems, so that a process can hand it to another."""
+        """Errors cross from one process to another by what they were made of."""
         return type(self), self.problems
 
 
