@@ -64,7 +64,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("INPUT_DATASET_INVALID", "The data set cannot be trained on as it is.", "Fix the rows named, or pass another file to --data."),
         _entry("INPUT_DATASET_PARSE_FAILED", "A line of the data set cannot be read.", "Fix the line named; every row must be one valid record."),
         _entry("INPUT_DATASET_FORMAT_UNSUPPORTED", "The rows are in no format that is known.", "Use messages, conversations, instruction/output, prompt/completion or text."),
-        _entry("INPUT_DATASET_VALIDATION_FAILED", "Rows of the data set would train wrongly.", "Fix the rows named."),
+        _entry("INPUT_DATASET_VALIDATION_FAILED", "Rows of the data set would train wrongly.", "Fix the rows named.", exit_code=65),
         _entry("INPUT_DATASET_CHANGED", "A data set changed while it was read.", "Try again when nothing writes to it any more.", retryable=True),
         _entry("INPUT_TARGETS_EMPTY", "No token of the data would be learned.", "Check that the rows have assistant turns, and that they fit --max-seq-length."),
         _entry("INPUT_TARGETS_EVERYTHING", "Every token of the conversations would be learned, prompts included.", "Pass --train-on-prompt if this is meant."),
@@ -104,6 +104,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("RUNTIME_DISK_FULL", "The disk is full.", "Free some space.", retryable=True),
         _entry("RUNTIME_WRITE_FAILED", "A file cannot be written or read back.", "Check the disk and the path named.", retryable=True),
         _entry("RUNTIME_PERMISSION_DENIED", "The operating system denied access.", "Check the permissions of the path named.", exit_code=77),
+        _entry("RUNTIME_WORKER_LOST", "A process that helped with the work was killed.", "Run the command again; look for what ends processes when memory is short.", retryable=True),
         _entry("RUNTIME_INTERRUPTED", "Interrupted.", "Run the command again.", exit_code=130, retryable=True),
         _entry("RUNTIME_BUG", "A bug of backprop.", "Please report it with the output of the same command with -v.", exit_code=70),
         _entry("STATE_CHECKPOINT_INVALID", "A checkpoint is incomplete or damaged.", "Continue from an earlier one with `backprop resume`, or train again."),
@@ -126,6 +127,10 @@ class BackpropError(Exception):
         assert problems, "an error names at least one problem"
         self.problems = problems
         super().__init__("; ".join(f"[{p.code}] {p.message}" for p in problems))
+
+    def __reduce__(self) -> tuple[type[BackpropError], tuple[Problem, ...]]:
+        """Errors cross from one process to another by what they were made of."""
+        return type(self), self.problems
 
 
 def hint_for(problem: Problem) -> str:
