@@ -1,7 +1,8 @@
 """What finding duplicates costs: CPU time a row, peak memory and disk, on rows of 150 words.
 
-``python -m benchmarks.data_near [ROWS ...]`` prints one line a data set and size, and exits 1 when the plain one takes more than
-MICROSECONDS a row. Each is measured in a process of its own; texts are made in it, and what that takes is left out.
+``python -m benchmarks.data_near [NAME ...] [ROWS ...]`` prints one line a data set and size, and exits 1 when the plain
+one takes more than MICROSECONDS a row. Each is measured in a process of its own, where the texts are made, too; what
+that takes is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import accumulate, islice
+from pathlib import Path
 
 import attrs
 
@@ -70,8 +73,8 @@ def plain(chance: random.Random) -> Iterator[list[str]]:
         for row in _rows_of(chance.choices(words, cum_weights=cumulative, k=500 * WORDS_A_ROW)):
             fate = chance.random()
             if fate < 0.2 and kept:
-                row = chance.choice(kept)
-                yield row if fate < 0.1 else changed(row, chance, words, count=1)
+                again = chance.choice(kept)
+                yield again if fate < 0.1 else changed(again, chance, words, count=1)
                 continue
             if len(kept) < 20_000:
                 kept.append(row)
@@ -147,8 +150,7 @@ class Watch:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 (of /proc)
-            return file.read()
+        return Path(path).read_text("utf-8")
     except OSError:
         return ""
 
@@ -160,12 +162,12 @@ def _proportional_mb(pid: int) -> float:
 
 def _unlinked_mb(pid: int) -> float:
     total, seen = 0, set[int]()
-    for name in os.listdir(f"/proc/{pid}/fd"):
+    for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            target, stat = os.readlink(f"/proc/{pid}/fd/{name}"), os.stat(f"/proc/{pid}/fd/{name}")  # noqa: PTH115, PTH116
+            target, stat = link.readlink(), link.stat()
         except OSError:
             continue
-        if target.startswith(tempfile.gettempdir()) and stat.st_nlink == 0 and stat.st_ino not in seen:
+        if target.is_relative_to(tempfile.gettempdir()) and stat.st_nlink == 0 and stat.st_ino not in seen:
             seen.add(stat.st_ino)
             total += stat.st_blocks * 512
     return total / 1e6
@@ -195,24 +197,25 @@ def measure(name: str, num_rows: int) -> Cost:
     return Cost(num_rows, shingling * us, joining * us, seconds, watch.peak_mb, watch.disk_mb, removable)
 
 
-def main(sizes: tuple[int, ...]) -> int:
-    """Measure, print, judge. Returns the exit code."""
-    print(
-        f"{'':8}{'rows':>9}{'shingles us':>13}{'join us':>9}{'join s':>8}{'peak MB':>9}{'disk MB':>9}{'removable':>11}"
-    )
+def main(words: list[str]) -> int:
+    """Measure, print, judge: names of data sets and numbers of rows. Returns the exit code."""
+    sizes = [int(word) for word in words if word.isdigit()] or SIZES
+    names = [word for word in words if not word.isdigit()] or DATA_SETS
+    titles = ("shingles us", "join us", "join s", "peak MB", "disk MB", "removable")
+    print(f"{'':8}{'rows':>9}" + "".join(f"{title:>12}" for title in titles))
     over = False
-    for name in DATA_SETS:
+    for name in names:
         for num_rows in sizes:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                cost = pool.apply(measure, (name, num_rows))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                cost = pool.submit(measure, name, num_rows).result()
             over |= name == "plain" and cost.shingle_us + cost.join_us > MICROSECONDS
             print(
-                f"{name:8}{num_rows:9}{cost.shingle_us:13.1f}{cost.join_us:9.1f}{cost.join_seconds:8.2f}"
-                f"{cost.peak_mb:9.0f}{cost.disk_mb:9.0f}{cost.duplicates:11}",
+                f"{name:8}{num_rows:9}{cost.shingle_us:12.1f}{cost.join_us:12.1f}{cost.join_seconds:12.2f}"
+                f"{cost.peak_mb:12.0f}{cost.disk_mb:12.0f}{cost.duplicates:12}",
                 flush=True,
             )
     return int(over)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tuple(map(int, sys.argv[1:])) or SIZES))
+    sys.exit(main(sys.argv[1:]))
