@@ -15,7 +15,7 @@ help:
 	@echo "make quickstart  fine-tune a small model on examples/lighthouse.jsonl, show its answers before and after"
 	@echo "make test        every check and every test"
 	@echo "make soak        long repetitions that 'make test' leaves out"
-	@echo "make bench       measure start-up, planning, and predicted against known memory"
+	@echo "make bench       measure start-up, planning, duplicates, and predicted against known memory"
 	@echo "make clean       remove what tests and the quickstart leave; the environment and the model stay"
 
 setup: $(INSTALLED) $(MODEL)
@@ -52,6 +52,7 @@ bench: setup
 	$(PY) -m benchmarks.planning
 	$(PY) -m benchmarks.memory_accuracy
 	$(PY) -m benchmarks.memory_measured
+	$(PY) -m benchmarks.data_near
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py
