@@ -85,8 +85,8 @@ class DuplicateFinder:
 
     ``threshold`` is the similarity from which on rows are near duplicates: 1.0 asks for equal sets of shingles, 0 holds
     all rows for similar, None finds equal texts only and takes no shingles. The shingles are kept in a temporary file
-    without a name, 8 bytes each; memory grows by some 150 bytes a row. Blocks and the number of processes change nothing
-    of what is found.
+    without a name, 8 bytes each; memory grows by some 150 bytes a row. Blocks and the number of processes change
+    nothing of what is found.
     """
 
     def __init__(self, *, threshold: float | None, num_processes: int | None = None) -> None:
