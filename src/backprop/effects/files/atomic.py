@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from backprop.effects.files.os_errors import output_code
 from backprop.plan.decision import Problem
@@ -51,6 +52,31 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         aside = target.with_name(f"{PARTIAL}{target.name}-{os.urandom(4).hex()}")
         try:
             _write_synced(aside, content.encode() if isinstance(content, str) else content, mode=_mode_of(target))
+            aside.replace(target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_directory(target.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes replace ``path`` when the block ends, on the disk; on failure the former content stands.
+
+    For what is too long to be held. As :func:`write_atomic` otherwise.
+    """
+    with writing(path):
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f"{PARTIAL}{target.name}-{os.urandom(4).hex()}")
+        mode = _mode_of(target)
+        try:
+            with aside.open("xb") as file:
+                if mode is not None and hasattr(os, "fchmod"):
+                    os.fchmod(file.fileno(), mode)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             aside.replace(target)
         except BaseException:
             aside.unlink(missing_ok=True)

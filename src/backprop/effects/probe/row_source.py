@@ -12,7 +12,7 @@ import attrs
 from backprop.effects.files.rows import KINDS, RawRow, kind_of, read_rows
 from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.check import Check
-from backprop.plan.data.conversation import Preference, Rated, RowError, Supervised
+from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.layout import ROWS_TO_TELL, UNTRAINABLE, Layout, describe_keys, detect_layout, other_layout
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
@@ -29,7 +29,7 @@ class ReadRow:
     """A row in its normal form, or the problem that stands in its place."""
 
     where: str
-    example: Supervised | None
+    example: Example | None
     problem: Problem | None = None
 
 
@@ -56,9 +56,7 @@ class RowSource:
         try:
             if self.is_told:
                 self._check_layout(raw)
-            example = read_row(raw.value, self.layout, text_column=self.text_column)
-            assert not isinstance(example, (Preference, Rated)), "these layouts were refused when the source was opened"
-            return ReadRow(raw.where, example)
+            return ReadRow(raw.where, read_row(raw.value, self.layout, text_column=self.text_column))
         except RowError as wrong:
             return ReadRow(raw.where, None, row_problem(raw.where, str(wrong)))
 
@@ -79,14 +77,40 @@ def row_problem(where: str, reason: str) -> Problem:
 
 
 def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
-    """The data set ``name``, which ``flag`` gave: a file if there is one, else a Hub data set.
+    """The data set ``name``, which ``flag`` gave, to be trained on.
 
     Raises ``BackpropError`` when it does not exist or its rows are in no layout that can be trained on.
     """
-    paths, shown = locate_dataset(name, settings.dataset_split, flag=flag)
-    asked = settings.chat_format
-    layout = _tell_layout(paths, shown, settings.text_column) if asked is ChatFormat.AUTO else Layout(asked.value)
-    return RowSource(shown, paths, layout, settings.text_column, asked is ChatFormat.AUTO)
+    source = open_rows(
+        name,
+        format=settings.chat_format,
+        text_column=settings.text_column,
+        split=settings.dataset_split,
+        flag=flag,
+    )
+    if source.layout in UNTRAINABLE:
+        kind = UNTRAINABLE[source.layout]
+        message = f"The rows of {source.name} are {kind}, which supervised fine-tuning cannot learn from."
+        hint = "Give rows that each hold one answer: messages, instruction/output, prompt/completion or text."
+        raise _unsupported(message, source.name, hint)
+    return source
+
+
+def open_rows(name: str, *, format: ChatFormat, text_column: str, split: str, flag: str) -> RowSource:
+    """The data set ``name``, which ``flag`` gave: a file if there is one, else a Hub data set.
+
+    Raises ``BackpropError`` when it does not exist or its rows are in no layout that is known.
+    """
+    paths, shown = locate_dataset(name, split, flag=flag)
+    layout = _tell_layout(paths, shown, text_column) if format is ChatFormat.AUTO else Layout(format.value)
+    return RowSource(shown, paths, layout, text_column, format is ChatFormat.AUTO)
+
+
+def beside(source: RowSource, ending: str) -> Path:
+    """A file named after the data set: next to its file, or for one on the Hub in the working directory."""
+    if source.name == str(source.paths[0]):
+        return source.paths[0].with_name(source.paths[0].name.split(".")[0] + ending)
+    return Path(source.name.rsplit("/", 1)[-1].replace(":", "-") + ending)
 
 
 def _raw_rows(paths: tuple[Path, ...]) -> Iterator[RawRow]:
@@ -127,10 +151,6 @@ def _tell_layout(paths: tuple[Path, ...], name: str, text_column: str) -> Layout
         problems = [row.problem for row in first if row.problem is not None]
         raise BackpropError(*problems[:3])
     layout = detect_layout((row.value for row in readable), text_column=text_column).layout
-    if layout in UNTRAINABLE:
-        message = f"The rows of {name} are {UNTRAINABLE[layout]}, which supervised fine-tuning cannot learn from."
-        hint = "Give rows that each hold one answer: messages, instruction/output, prompt/completion or text."
-        raise _unsupported(message, readable[0].where, hint)
     if layout is None:
         message = (
             f"The rows of {name} are in no layout that is known: the first has {describe_keys(readable[0].value)}."

@@ -53,6 +53,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("show-run", "Show one run: plan, losses, artefacts, events."),
     Command("generate", "Answer a prompt with a fine-tuned model."),
     Command("estimate-vram", "Say what fits a card: batch sizes, sequence lengths, ways to train."),
+    Command("data show", "Show a row: its turns, what the template makes of them, what is learned."),
+    Command("data convert", "Write the rows of a data set in another layout."),
     Command("info", "Describe this machine, the installed packages and what they allow."),
     Command("config", "Show the settings with their origins, or change your user file."),
     Command("completion", "Print the completion script for a shell."),
