@@ -11,7 +11,8 @@ import pytest
 from backprop.effects.probe.row_tokens import TokenizedRow
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
 from backprop.plan.data.conversation import Conversation, Example, Pair, Passage, RowError
-from backprop.plan.data.rows import Layout, read_row
+from backprop.plan.data.layout import Layout
+from backprop.plan.data.rows import read_row
 from backprop.plan.facts.absent import Absent
 from tests.effects.probe.smollm2 import MODEL, chat_tokenizer, learned_text, tokenized
 

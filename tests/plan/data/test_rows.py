@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from backprop.plan.data.conversation import Conversation, Pair, Passage, RowError
-from backprop.plan.data.rows import Layout, layout_of, read_row
+from backprop.plan.data.layout import Layout, layout_of
+from backprop.plan.data.rows import read_row
 
 ASKED = {"role": "user", "content": "2+2?"}
 ANSWERED = {"role": "assistant", "content": "4"}
@@ -90,15 +91,18 @@ def test_reasoning_tools_and_calls_are_kept() -> None:
             Layout.OPENAI,
             ('"asistant" (did you mean "assistant"?)',),
         ),
-        ({"messages": [ASKED, {"role": "assistant"}]}, Layout.OPENAI, ("turn 2 has no content",)),
+        ({"messages": [ASKED, {"role": "assistant"}]}, Layout.OPENAI, ('turn 2 has no content: "content" is missing',)),
         ({"messages": []}, Layout.OPENAI, ("the conversation is empty",)),
         ({"messages": "hello"}, Layout.OPENAI, ('"messages" is text, not a list of turns',)),
         ({"messages": ["hello"]}, Layout.OPENAI, ("turn 1 is text",)),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, Layout.OPENAI, ("not text",)),
-        ({"messages": [{"role": None, "content": "x"}]}, Layout.OPENAI, ("turn 1 has the role null",)),
+        ({"messages": [{"role": None, "content": "x"}]}, Layout.OPENAI, ('turn 1 has no role: "role" is null',)),
         ({"messages": [{**ANSWERED, "tool_calls": [{"name": "add"}]}]}, Layout.OPENAI, ("turn 1 has tool calls",)),
         ({"instruction": "x", "output": 4}, Layout.ALPACA, ('"output" is a number, not text',)),
-        ({"prompt": "x", "completion": None}, Layout.COMPLETION, ('"completion" is missing',)),
+        ({"prompt": "x", "completion": None}, Layout.COMPLETION, ('"completion" is null',)),
+        ({"prompt": "x"}, Layout.COMPLETION, ('"completion" is missing',)),
+        ({"messages": None}, Layout.OPENAI, ('"messages" is null',)),
+        ({"text": "x"}, Layout.OPENAI, ('"messages" is missing',)),
         ({"text": "before <|im_start|>user\nx<|im_end|>"}, Layout.CHATML, ("outside its turns", "before")),
         ({"text": " \n"}, Layout.RAW, ('"text" is empty',)),
         (17, Layout.OPENAI, ("this is a number",)),

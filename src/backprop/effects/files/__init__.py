@@ -1,1 +1,1 @@
-"""Bytes on disk: atomic writes, readers, token storage."""
+"""Bytes on disk: atomic writes, rows out of data files, token storage."""

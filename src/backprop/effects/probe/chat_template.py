@@ -14,6 +14,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Message, RowError, reasoning_of
 
 
@@ -114,7 +115,8 @@ class ChatTemplate:
             )
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as refusal:
             # The template is a foreign program: whatever it raises concerns the messages it was given.
-            raise RowError(f"the chat template refuses this row: {refusal}") from refusal
+            message = f"the chat template refuses this row: {refusal}"
+            raise RowError(message, Check.TEMPLATE_REFUSES) from refusal
 
 
 def _aliased(message: Message) -> dict[str, Any]:

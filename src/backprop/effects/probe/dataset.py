@@ -6,7 +6,7 @@ import itertools
 from array import array
 from collections.abc import Callable, Iterator
 
-from backprop.effects.files.readers import hash_files
+from backprop.effects.files.rows import hash_files
 from backprop.effects.files.token_store import RowSinks, TokenStore
 from backprop.effects.probe.row_source import ReadRow, RowSource, open_source, row_problem
 from backprop.effects.probe.row_tokens import RowTokenizer

@@ -9,7 +9,7 @@ from typing import Any
 
 import huggingface_hub
 
-from backprop.effects.files.readers import KINDS, kind_of
+from backprop.effects.files.rows import KINDS, kind_of
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.readers import KINDS, RawRow, kind_of, read_rows
+from backprop.effects.files.rows import KINDS, RawRow, kind_of, read_rows
 from backprop.effects.probe.hub import fetch_dataset
-from backprop.plan.data.conversation import Example, RowError
-from backprop.plan.data.rows import UNTRAINABLE, Layout, describe_keys, layout_of, read_row
+from backprop.plan.data.check import Check
+from backprop.plan.data.conversation import Preference, Rated, RowError, Supervised
+from backprop.plan.data.layout import ROWS_TO_TELL, UNTRAINABLE, Layout, describe_keys, detect_layout, other_layout
+from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.settings.data import ChatFormat, DataSettings
 from backprop.plan.settings.nearest import nearest
 
-_ROWS_TO_TELL_LAYOUT = 20
 _HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[^:/\\]+)?")
 """``owner/name``, or ``owner/name:configuration``."""
 
@@ -28,7 +29,7 @@ class ReadRow:
     """A row in its normal form, or the problem that stands in its place."""
 
     where: str
-    example: Example | None
+    example: Supervised | None
     problem: Problem | None = None
 
 
@@ -55,14 +56,21 @@ class RowSource:
         try:
             if self.is_told:
                 self._check_layout(raw)
-            return ReadRow(raw.where, read_row(raw.value, self.layout, text_column=self.text_column))
+            example = read_row(raw.value, self.layout, text_column=self.text_column)
+            assert not isinstance(example, (Preference, Rated)), "these layouts were refused when the source was opened"
+            return ReadRow(raw.where, example)
         except RowError as wrong:
             return ReadRow(raw.where, None, row_problem(raw.where, str(wrong)))
 
     def _check_layout(self, raw: RawRow) -> None:
-        found = layout_of(raw.value, text_column=self.text_column)
-        if found not in (None, self.layout):
-            raise RowError(f"the row is laid out as {found.value}, the first rows of the file as {self.layout.value}")
+        found = other_layout(raw.value, self.layout, text_column=self.text_column)
+        if found is not None:
+            raise RowError(other_layout_text(found, self.layout), Check.LAYOUT)
+
+
+def other_layout_text(found: Layout, layout: Layout) -> str:
+    """What is wrong with a row in another layout."""
+    return f"the row is laid out as {found.value}, the first rows of the file as {layout.value}"
 
 
 def row_problem(where: str, reason: str) -> Problem:
@@ -75,7 +83,7 @@ def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
 
     Raises ``BackpropError`` when it does not exist or its rows are in no layout that can be trained on.
     """
-    paths, shown = _locate(name, settings.dataset_split, flag=flag)
+    paths, shown = locate_dataset(name, settings.dataset_split, flag=flag)
     asked = settings.chat_format
     layout = _tell_layout(paths, shown, settings.text_column) if asked is ChatFormat.AUTO else Layout(asked.value)
     return RowSource(shown, paths, layout, settings.text_column, asked is ChatFormat.AUTO)
@@ -85,7 +93,11 @@ def _raw_rows(paths: tuple[Path, ...]) -> Iterator[RawRow]:
     return itertools.chain.from_iterable(read_rows(path) for path in paths)
 
 
-def _locate(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]:
+def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]:
+    """(the files of a data set, how it is called): a file if there is one of this name, else a Hub data set.
+
+    Raises ``BackpropError`` when it does not exist.
+    """
     try:
         path = Path(name).expanduser()
         if path.exists():
@@ -109,13 +121,12 @@ def _not_found(path: Path, flag: str) -> BackpropError:
 
 
 def _tell_layout(paths: tuple[Path, ...], name: str, text_column: str) -> Layout:
-    first = list(itertools.islice(_raw_rows(paths), _ROWS_TO_TELL_LAYOUT))
+    first = list(itertools.islice(_raw_rows(paths), ROWS_TO_TELL))
     readable = [row for row in first if row.problem is None]
     if not readable:
         problems = [row.problem for row in first if row.problem is not None]
         raise BackpropError(*problems[:3])
-    found = (layout_of(row.value, text_column=text_column) for row in readable)
-    layout = next((layout for layout in found if layout is not None), None)
+    layout = detect_layout((row.value for row in readable), text_column=text_column).layout
     if layout in UNTRAINABLE:
         message = f"The rows of {name} are {UNTRAINABLE[layout]}, which supervised fine-tuning cannot learn from."
         hint = "Give rows that each hold one answer: messages, instruction/output, prompt/completion or text."

@@ -8,7 +8,8 @@ import attrs
 from tokenizers import Encoding
 
 from backprop.effects.probe.tokenizer import ChatTokenizer
-from backprop.plan.data.conversation import Example, RowError
+from backprop.plan.data.check import Check
+from backprop.plan.data.conversation import RowError, Supervised
 from backprop.plan.data.counts import CountedRow
 from backprop.plan.data.excerpt import excerpt
 from backprop.plan.data.mask import MaskExample, Piece, mask_pieces, token_mask
@@ -50,14 +51,15 @@ class RowTokenizer:
     max_seq_length: int
     train_on_prompt: bool
 
-    def write(self, example: Example) -> Written:
+    def write(self, example: Supervised) -> Written:
         """The row as text. Raises ``RowError`` when it cannot be written."""
         render = self.tokenizer.render if self.tokenizer.has_template else None
         written = write_example(example, render, self.tokenizer.ends)
         try:
             written.placed.text.encode("utf-8")
         except UnicodeEncodeError as wrong:
-            raise RowError(f"the text holds half of a surrogate pair ({wrong.object[wrong.start]!r})") from wrong
+            message = f"the text holds half of a surrogate pair ({wrong.object[wrong.start]!r})"
+            raise RowError(message, Check.HALF_CHARACTER) from wrong
         return written
 
     def tokenize(self, rows: Sequence[tuple[str, Written]]) -> list[TokenizedRow]:

@@ -1,4 +1,6 @@
-"""The normal form of a row: a conversation, a pair of prompt and completion, or a passage of text."""
+"""The normal form of a row: a conversation, a pair of prompt and completion, a passage of text; two of them compared,
+or one of them rated.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ from hashlib import blake2b
 from typing import Any, TypeAlias
 
 import attrs
+
+from backprop.plan.data.check import Check
 
 Message: TypeAlias = Mapping[str, Any]
 """What a chat template reads: ``role``, ``content`` and what else the row gave, no value None."""
@@ -37,11 +41,35 @@ class Passage:
     text: str
 
 
-Example: TypeAlias = Conversation | Pair | Passage
+@attrs.frozen
+class Preference:
+    """Two answers to one prompt, of which one is better; the prompt stands in both."""
+
+    chosen: Conversation | Pair
+    rejected: Conversation | Pair
+
+
+@attrs.frozen
+class Rated:
+    """An answer that is good (true) or bad (false)."""
+
+    example: Conversation | Pair
+    label: bool
+
+
+Supervised: TypeAlias = Conversation | Pair | Passage
+"""What supervised fine-tuning learns from."""
+
+Example: TypeAlias = Supervised | Preference | Rated
 
 
 class RowError(ValueError):
-    """Why a row cannot be used, in one clause for the person who wrote it."""
+    """Why a row cannot be used, in one clause for the person who wrote it; which check it fails, and at which key."""
+
+    def __init__(self, message: str, check: Check = Check.WRONG_TYPE, *, key: str = "") -> None:
+        super().__init__(message)
+        self.check = check
+        self.key = key
 
 
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
@@ -69,4 +97,6 @@ def content_hash(example: Example, *, seed: int) -> int:
 
 
 def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return attrs.asdict(value, recurse=False)
     return dict(value) if isinstance(value, Mapping) else str(value)

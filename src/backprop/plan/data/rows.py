@@ -1,67 +1,21 @@
-"""Row layouts: how each is told from its keys, and how a row of it becomes the normal form."""
+"""How a row of each layout becomes the normal form."""
 
 from __future__ import annotations
 
-import enum
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
-from backprop.plan.data.conversation import Conversation, Example, Message, Pair, Passage, RowError
+from backprop.plan.data.check import Check
+from backprop.plan.data.conversation import Conversation, Example, Pair, Passage, Preference, Rated, RowError
+from backprop.plan.data.described import described_key, kind_name
 from backprop.plan.data.excerpt import excerpt
-from backprop.plan.settings.nearest import nearest
+from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, Layout
+from backprop.plan.data.messages import list_in_text, read_conversation, read_tools
 
-
-class Layout(enum.Enum):
-    """Every layout that is recognised; the last two are recognised only to say that they cannot be trained on."""
-
-    OPENAI = "openai"
-    SHAREGPT = "sharegpt"
-    ALPACA = "alpaca"
-    COMPLETION = "completion"
-    CHATML = "chatml"
-    RAW = "raw"
-    PREFERENCE = "preference"
-    KTO = "kto"
-
-
-UNTRAINABLE = {
-    Layout.PREFERENCE: "preference pairs (chosen, rejected)",
-    Layout.KTO: "rated completions (prompt, completion, label)",
-}
-
-ROLES = {
-    "system": "system",
-    "developer": "developer",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-    "ipython": "ipython",
-}
-"""Roles as rows name them, and as chat templates do."""
-
-_OUTPUT_KEYS = ("output", "response")
-_COMPLETION_KEYS = ("completion", "response")
 _CHATML_TURN = re.compile(r"<\|im_start\|>([^\n]*)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
-
-
-def layout_of(row: Any, *, text_column: str) -> Layout | None:
-    """The layout whose keys the row has, or None."""
-    if isinstance(row, str):
-        row = {text_column: row}
-    if not isinstance(row, Mapping):
-        return None
-    return next((layout for layout, fits in _TELLS if fits(row, text_column)), None)
 
 
 def read_row(row: Any, layout: Layout, *, text_column: str) -> Example:
@@ -69,73 +23,127 @@ def read_row(row: Any, layout: Layout, *, text_column: str) -> Example:
     if isinstance(row, str) and layout in (Layout.RAW, Layout.CHATML):
         row = {text_column: row}
     if not isinstance(row, Mapping):
-        raise RowError(f"a row is an object with named fields, this is {_kind(row)}")
+        raise RowError(f"a row is an object with named fields, this is {kind_name(row)}")
     return _READERS[layout](row, text_column)
 
 
-def describe_keys(row: Any) -> str:
-    """The row's keys for a message, or what it is instead of an object."""
-    if not isinstance(row, Mapping):
-        return _kind(row)
-    return "no keys" if not row else "the keys " + ", ".join(sorted(map(str, row))[:8])
+def answer_key(row: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """The first of ``keys`` that the row has; the first of all when it has none."""
+    return next((key for key in keys if key in row), keys[0])
 
 
-def _has(row: Mapping[str, Any], *keys: str) -> bool:
-    return all(row.get(key) is not None for key in keys)
+def turns_key(row: Mapping[str, Any]) -> str:
+    """The key under which a ShareGPT row has its turns."""
+    return "conversation" if row.get("conversations") is None and "conversation" in row else "conversations"
 
 
-def _text_in(row: Mapping[str, Any], column: str) -> bool:
-    return isinstance(row.get(column), str)
-
-
-_TELLS: tuple[tuple[Layout, Callable[[Mapping[str, Any], str], bool]], ...] = (
-    (Layout.PREFERENCE, lambda row, _: _has(row, "chosen", "rejected")),
-    (Layout.KTO, lambda row, _: _has(row, "prompt", "completion", "label")),
-    (Layout.OPENAI, lambda row, _: _has(row, "messages")),
-    (Layout.SHAREGPT, lambda row, _: _has(row, "conversations") or _has(row, "conversation")),
-    (Layout.ALPACA, lambda row, _: _has(row, "instruction") and any(key in row for key in _OUTPUT_KEYS)),
-    (Layout.COMPLETION, lambda row, _: _has(row, "prompt") and any(key in row for key in _COMPLETION_KEYS)),
-    (Layout.CHATML, lambda row, column: _text_in(row, column) and "<|im_start|>" in row[column]),
-    (Layout.RAW, _text_in),
-)
-
-
-def _from_openai(row: Mapping[str, Any], _: str) -> Example:
-    return _conversation(_listed(row, "messages"), tools=row.get("tools"))
-
-
-def _from_sharegpt(row: Mapping[str, Any], _: str) -> Example:
-    turns = _listed(row, "conversations" if row.get("conversations") is not None else "conversation")
+def has_system_beside(row: Mapping[str, Any]) -> bool:
+    """A ShareGPT row gives its system prompt beside the turns."""
     system = row.get("system")
-    if isinstance(system, str) and system.strip():
-        turns = [{"role": "system", "content": system}, *turns]
-    return _conversation(turns, tools=row.get("tools"))
+    return isinstance(system, str) and bool(system.strip())
 
 
-def _from_alpaca(row: Mapping[str, Any], _: str) -> Example:
-    instruction = _string(row, "instruction")
-    output = _string(row, next((key for key in _OUTPUT_KEYS if key in row), "output"))
-    context = _string(row, "input") if row.get("input") is not None else ""
+def _from_openai(row: Mapping[str, Any], _: str) -> Conversation:
+    return read_conversation(_turns(row, "messages"), lambda i: f"messages[{i}]", tools=row.get("tools"))
+
+
+def _from_sharegpt(row: Mapping[str, Any], _: str) -> Conversation:
+    name = turns_key(row)
+    turns = _turns(row, name)
+    shift = has_system_beside(row)
+    if shift:
+        turns = [{"role": "system", "content": row["system"]}, *turns]
+    return read_conversation(turns, lambda i: f"{name}[{i - shift}]", tools=row.get("tools"))
+
+
+def _from_alpaca(row: Mapping[str, Any], _: str) -> Conversation:
+    instruction = _text(row, "instruction")
+    output = _text(row, answer_key(row, OUTPUT_KEYS))
+    context = _text(row, "input") if row.get("input") is not None else ""
     asked = f"{instruction}\n\n{context}" if context.strip() else instruction
-    turns: list[Any] = [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
     if row.get("system") is not None:
-        turns.insert(0, {"role": "system", "content": _string(row, "system")})
-    return _conversation(turns)
+        turns.insert(0, {"role": "system", "content": _text(row, "system")})
+    return read_conversation(turns, lambda _: "instruction")
 
 
-def _from_completion(row: Mapping[str, Any], _: str) -> Example:
-    key = next((key for key in _COMPLETION_KEYS if key in row), "completion")
-    prompt, completion = _maybe_json_list(row.get("prompt")), _maybe_json_list(row.get(key))
+def _from_completion(row: Mapping[str, Any], _: str) -> Conversation | Pair:
+    key = answer_key(row, COMPLETION_KEYS)
+    prompt, completion = list_in_text(row.get("prompt")), list_in_text(row.get(key))
     if isinstance(prompt, list) and isinstance(completion, list):
-        asked, answered = _conversation(prompt), _conversation(completion)
-        unlearned = (False,) * len(asked.messages)
-        tools = _tools(row.get("tools"))
-        return Conversation(asked.messages + answered.messages, unlearned + answered.learned, tools)
-    return Pair(_string(row, "prompt"), _string(row, key))
+        asked = read_conversation(prompt, lambda i: f"prompt[{i}]")
+        answered = read_conversation(completion, lambda i: f"{key}[{i}]")
+        return _joined(asked, answered, row.get("tools"))
+    return Pair(_text(row, "prompt"), _text(row, key))
 
 
-def _from_chatml(row: Mapping[str, Any], text_column: str) -> Example:
-    text = _string(row, text_column)
+def _from_kto(row: Mapping[str, Any], _: str) -> Rated:
+    example = _from_completion(row, _)
+    label = row.get("label")
+    if label is None:
+        raise RowError(described_key(row, "label"), Check.MISSING_KEY, key="label")
+    if not isinstance(label, (bool, int, float)) or label not in (0, 1):
+        shown = excerpt(json.dumps(label, ensure_ascii=False, default=str))
+        raise RowError(f'"label" is {shown}, neither true nor false', Check.LABEL, key="label")
+    return Rated(example, bool(label))
+
+
+def _from_preference(row: Mapping[str, Any], _: str) -> Preference:
+    chosen, rejected = list_in_text(row.get("chosen")), list_in_text(row.get("rejected"))
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        return _preference_of_turns(row, chosen, rejected)
+    better, worse = _text(row, "chosen"), _text(row, "rejected")
+    if row.get("prompt") is not None:
+        prompt = _text(row, "prompt")
+        return Preference(Pair(prompt, better), Pair(prompt, worse))
+    at = _common_words(better, worse)
+    return Preference(Pair(better[:at], better[at:]), Pair(worse[:at], worse[at:]))
+
+
+def _preference_of_turns(row: Mapping[str, Any], chosen: list[Any], rejected: list[Any]) -> Preference:
+    """Both conversations whole; only what follows the prompt, given or shared, is learned."""
+    better = read_conversation(chosen, lambda i: f"chosen[{i}]")
+    worse = read_conversation(rejected, lambda i: f"rejected[{i}]")
+    shared = sum(1 for _ in takewhile(lambda two: two[0] == two[1], zip(better.messages, worse.messages, strict=False)))
+    prompt = list_in_text(row.get("prompt"))
+    if isinstance(prompt, list):
+        asked = read_conversation(prompt, lambda i: f"prompt[{i}]")
+        if better.messages[: len(asked.messages)] != asked.messages:
+            tools = row.get("tools")
+            return Preference(_joined(asked, better, tools), _joined(asked, worse, tools))
+    elif prompt is not None and not shared and better.messages[0]["role"] == "assistant":
+        asked = read_conversation([{"role": "user", "content": _text(row, "prompt")}], lambda _: "prompt")
+        return Preference(_joined(asked, better, row.get("tools")), _joined(asked, worse, row.get("tools")))
+    return Preference(_unlearned(better, shared, row), _unlearned(worse, shared, row))
+
+
+def _unlearned(conversation: Conversation, shared: int, row: Mapping[str, Any]) -> Conversation:
+    learned = (False,) * shared + conversation.learned[shared:]
+    return Conversation(conversation.messages, learned, read_tools(row.get("tools")))
+
+
+def _joined(asked: Conversation, answered: Conversation, tools: Any) -> Conversation:
+    learned = (False,) * len(asked.messages) + answered.learned
+    return Conversation(asked.messages + answered.messages, learned, read_tools(tools))
+
+
+def _common_words(one: str, other: str) -> int:
+    """How far two texts agree, cut back to the blank before the word in which they part.
+
+    A prompt that is not given is what both answers begin with, as trl's ``extract_prompt`` has it; the blank belongs
+    to the answer, and no word is cut.
+    """
+    shared, beyond = 0, min(len(one), len(other)) + 1
+    while beyond - shared > 1:
+        middle = (shared + beyond) // 2
+        shared, beyond = (middle, beyond) if one[:middle] == other[:middle] else (shared, middle)
+    while shared and not one[shared - 1].isspace():
+        shared -= 1
+    return max(shared - 1, 0)
+
+
+def _from_chatml(row: Mapping[str, Any], text_column: str) -> Conversation:
+    text = _text(row, text_column)
     turns: list[Any] = []
     at = 0
     for found in _CHATML_TURN.finditer(text):
@@ -144,14 +152,15 @@ def _from_chatml(row: Mapping[str, Any], text_column: str) -> Example:
         turns.append({"role": found[1].strip(), "content": found[2]})
         at = found.end()
     if text[at:].strip() or not turns:
-        raise RowError(f'ChatML text has something outside its turns: "{excerpt(text[at:])}"')
-    return _conversation(turns)
+        message = f'ChatML text has something outside its turns: "{excerpt(text[at:])}"'
+        raise RowError(message, key=text_column)
+    return read_conversation(turns, lambda _: text_column)
 
 
-def _from_raw(row: Mapping[str, Any], text_column: str) -> Example:
-    text = _string(row, text_column)
+def _from_raw(row: Mapping[str, Any], text_column: str) -> Passage:
+    text = _text(row, text_column)
     if not text.strip():
-        raise RowError(f'"{text_column}" is empty')
+        raise RowError(f'"{text_column}" is empty', Check.EMPTY_ROW, key=text_column)
     return Passage(text)
 
 
@@ -162,118 +171,24 @@ _READERS: Mapping[Layout, Callable[[Mapping[str, Any], str], Example]] = {
     Layout.COMPLETION: _from_completion,
     Layout.CHATML: _from_chatml,
     Layout.RAW: _from_raw,
+    Layout.PREFERENCE: _from_preference,
+    Layout.KTO: _from_kto,
 }
 
 
-def _conversation(turns: Iterable[Any], *, tools: Any = None) -> Conversation:
-    messages: list[Message] = []
-    learned: list[bool] = []
-    for number, turn in enumerate(turns, start=1):
-        message = _message(turn, number)
-        messages.append(message)
-        learned.append(message["role"] == "assistant" and _is_weighted(turn))
-    if not messages:
-        raise RowError("the conversation is empty")
-    return Conversation(tuple(messages), tuple(learned), _tools(tools))
-
-
-def _message(turn: Any, number: int) -> Message:
-    if not isinstance(turn, Mapping):
-        raise RowError(f"turn {number} is {_kind(turn)}, not an object with role and content")
-    said = turn.get("role", turn.get("from"))
-    role = ROLES.get(said.lower()) if isinstance(said, str) else None
-    if role is None:
-        close = nearest(said, ROLES) if isinstance(said, str) else None
-        meant = f' (did you mean "{close}"?)' if close else ""
-        raise RowError(f"turn {number} has the role {json.dumps(said, default=str, ensure_ascii=False)}{meant}")
-    kept = {key: value for key, value in turn.items() if value is not None and key not in _TURN_KEYS}
-    message: dict[str, Any] = {"role": role, **kept}
-    calls = turn.get("tool_calls")
-    content = turn.get("content", turn.get("value"))
-    if content is not None or not calls:
-        message["content"] = _content(content, number)
-    if calls:
-        message["tool_calls"] = _tool_calls(calls, number)
-    return message
-
-
-_TURN_KEYS = frozenset({"role", "from", "content", "value", "tool_calls", "weight"})
-
-
-def _content(content: Any, number: int) -> str:
-    if isinstance(content, str):
-        return content
-    if content is None:
-        raise RowError(f"turn {number} has no content")
-    parts = content if isinstance(content, list) else [content]
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type", "text") == "text"]
-    if len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
-        raise RowError(f"turn {number} has content that is not text ({_kind(content)})")
-    return "".join(text for text in texts if text)
-
-
-def _tool_calls(calls: Any, number: int) -> list[dict[str, Any]]:
-    """The calls with their arguments as objects: templates write them as JSON themselves."""
-    whole = isinstance(calls, list) and all(
-        isinstance(call, Mapping)
-        and isinstance(call.get("function"), Mapping)
-        and isinstance(call["function"].get("name"), str)
-        for call in calls
-    )
-    if not whole:
-        raise RowError(f'turn {number} has tool calls without a "function" that has a "name"')
-    return [{**call, "function": {**call["function"], **_arguments(call["function"])}} for call in calls]
-
-
-def _arguments(function: Mapping[str, Any]) -> dict[str, Any]:
-    given = function.get("arguments")
-    if not isinstance(given, str):
-        return {}
-    try:
-        read = json.loads(given)
-    except ValueError:
-        return {}
-    return {"arguments": read} if isinstance(read, dict) else {}
-
-
-def _tools(tools: Any) -> tuple[Mapping[str, Any], ...]:
-    tools = _maybe_json_list(tools)
-    if tools in (None, "", []):
-        return ()
-    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
-        raise RowError('"tools" is not a list of function descriptions')
-    return tuple(tools)
-
-
-def _is_weighted(turn: Mapping[str, Any]) -> bool:
-    return turn.get("weight") is None or bool(turn["weight"])
-
-
-def _listed(row: Mapping[str, Any], key: str) -> list[Any]:
-    value = _maybe_json_list(row.get(key))
+def _turns(row: Mapping[str, Any], key: str) -> list[Any]:
+    value = list_in_text(row.get(key))
+    if value is None:
+        raise RowError(described_key(row, key), Check.MISSING_KEY, key=key)
     if not isinstance(value, list):
-        raise RowError(f'"{key}" is {_kind(value)}, not a list of turns')
+        raise RowError(f"{described_key(row, key)}, not a list of turns", key=key)
     return value
 
 
-def _maybe_json_list(value: Any) -> Any:
-    """A list that a table file holds as JSON text; anything else as it is."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            read = json.loads(value)
-        except ValueError:
-            return value
-        return read if isinstance(read, list) and all(isinstance(item, Mapping) for item in read) else value
-    return value
-
-
-def _string(row: Mapping[str, Any], key: str) -> str:
+def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
+    if value is None:
+        raise RowError(described_key(row, key), Check.MISSING_KEY, key=key)
     if not isinstance(value, str):
-        raise RowError(f'"{key}" is missing' if value is None else f'"{key}" is {_kind(value)}, not text')
+        raise RowError(f"{described_key(row, key)}, not text", key=key)
     return value
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number" if isinstance(value, (int, float)) else f"a {type(value).__name__}")

@@ -6,8 +6,9 @@ import enum
 
 import attrs
 
-from backprop.plan.data.conversation import Conversation, Example, Pair, RowError
-from backprop.plan.data.rows import Layout
+from backprop.plan.data.check import Check
+from backprop.plan.data.conversation import Conversation, Pair, RowError, Supervised
+from backprop.plan.data.layout import Layout
 from backprop.plan.data.templates import alpaca_prompt
 from backprop.plan.data.turns import Placed, Render, Span, TurnEnds, place_turns
 
@@ -44,7 +45,7 @@ def rendering_of(layout: Layout, *, has_template: bool) -> Rendering:
     return Rendering.CHAT_TEMPLATE if has_template else Rendering.PAIR
 
 
-def write_example(example: Example, render: Render | None, ends: TurnEnds) -> Written:
+def write_example(example: Supervised, render: Render | None, ends: TurnEnds) -> Written:
     """The example as text. ``render`` is None for a model without a chat template.
 
     Raises :class:`RowError` when the template refuses the row, or when the row needs a template and there is none.
@@ -61,7 +62,7 @@ def _write_conversation(conversation: Conversation, render: Render | None, ends:
         return Written(place_turns(conversation, render, ends), Rendering.CHAT_TEMPLATE)
     *asked, answered = conversation.messages
     if answered["role"] != "assistant" or any(message["role"] == "assistant" for message in asked):
-        raise RowError("a conversation needs a chat template, and the model has none")
+        raise RowError("a conversation needs a chat template, and the model has none", Check.TEMPLATE_REFUSES)
     return _write_pair(Pair(alpaca_prompt(tuple(asked)), answered["content"]), None, ends)
 
 

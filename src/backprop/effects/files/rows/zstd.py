@@ -7,7 +7,7 @@ from typing import IO
 
 import zstandard
 
-from backprop.effects.files.readers import DamagedFile
+from backprop.effects.files.rows.raw_row import DamagedFile
 
 _CHUNK_BYTES = 1 << 16
 

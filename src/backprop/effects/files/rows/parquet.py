@@ -10,13 +10,16 @@ from typing import IO, Any
 import pyarrow
 import pyarrow.parquet
 
-from backprop.effects.files.readers import DamagedFile
+from backprop.effects.files.rows.raw_row import DamagedFile
 
 _ROWS_AT_ONCE = 256
 
 
-def rows(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """The rows as objects. A compressed file is unpacked into a temporary one first: Parquet is read from its end."""
+def rows(stream: IO[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The rows as objects, each with its share of the bytes.
+
+    A compressed file is unpacked into a temporary one first: Parquet is read from its end.
+    """
     try:
         with tempfile.TemporaryFile(prefix="backprop-parquet-") as unpacked:
             source = stream
@@ -26,6 +29,8 @@ def rows(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
                 source = unpacked
             with pyarrow.parquet.ParquetFile(source) as file:
                 for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                    yield from batch.to_pylist()
+                    row_bytes = batch.nbytes // max(batch.num_rows, 1)
+                    for row in batch.to_pylist():
+                        yield row, row_bytes
     except pyarrow.ArrowException as error:
         raise DamagedFile(str(error).splitlines()[0]) from error

@@ -1,0 +1,35 @@
+"""Rows out of files: .jsonl, .json, .csv, .parquet and .txt, each also .gz or .zst; one file here a kind."""
+
+from backprop.effects.files.rows.blocks import (
+    BLOCK_BYTES,
+    KINDS,
+    Block,
+    FileRange,
+    HeldLines,
+    HeldRows,
+    blocks_of,
+    lines_of,
+    read_rows,
+    rows_of,
+)
+from backprop.effects.files.rows.lines import LONGEST_LINE
+from backprop.effects.files.rows.opening import COMPRESSIONS, hash_files, kind_of
+from backprop.effects.files.rows.raw_row import RawRow
+
+__all__ = [
+    "BLOCK_BYTES",
+    "COMPRESSIONS",
+    "KINDS",
+    "LONGEST_LINE",
+    "Block",
+    "FileRange",
+    "HeldLines",
+    "HeldRows",
+    "RawRow",
+    "blocks_of",
+    "hash_files",
+    "kind_of",
+    "lines_of",
+    "read_rows",
+    "rows_of",
+]

@@ -1,0 +1,44 @@
+"""A row as a file holds it, and how files and rows that cannot be read are spoken of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from backprop.plan.data.excerpt import excerpt
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+
+
+@attrs.frozen
+class RawRow:
+    """A row as the file holds it, or the problem that stands in its place."""
+
+    where: str
+    """``file:line``."""
+    value: Any = None
+    problem: Problem | None = None
+    line: int = 0
+    """The line, from 1, that the row begins in; for Parquet the number of the row."""
+    raw: bytes | None = None
+    """The line without its end, where a line is a row: .jsonl, .ndjson and .txt."""
+
+
+class DamagedFile(Exception):
+    """What the modules for packaged kinds raise in place of their libraries' errors."""
+
+
+def broken(path: str, line: int, what: str, *, shown: str = "", hint: str = "", raw: bytes | None = None) -> RawRow:
+    """A row that cannot be read; ``shown`` is the text around the mistake."""
+    where = f"{path}:{line}"
+    seen = excerpt(shown)
+    message = f'{where} {what}: "{seen}".' if seen else f"{where} {what}."
+    problem = Problem("INPUT_DATASET_PARSE_FAILED", message, where=where, hint=hint)
+    return RawRow(where, None, problem, line, raw)
+
+
+def invalid(path: Path, what: str, *, hint: str = "") -> BackpropError:
+    """A file that cannot be read as a whole."""
+    return BackpropError(Problem("INPUT_DATASET_INVALID", f"{path} {what}.", where=str(path), hint=hint))

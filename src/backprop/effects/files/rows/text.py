@@ -1,0 +1,20 @@
+"""Plain text: a row a line, as it stands. A text of several lines needs a format that can hold it: JSON Lines, CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backprop.effects.files.rows.json_line import SAVE_AS_UTF8
+from backprop.effects.files.rows.lines import iter_lines
+from backprop.effects.files.rows.raw_row import RawRow, broken
+
+
+def read_text(path: str, data: bytes, first_line: int) -> Iterator[RawRow]:
+    """The rows of whole lines."""
+    for line, raw in iter_lines(data, first_line=first_line):
+        try:
+            value = raw.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            yield broken(path, line, f"is not UTF-8 text (byte {wrong.start + 1})", hint=SAVE_AS_UTF8, raw=raw)
+        else:
+            yield RawRow(f"{path}:{line}", value, None, line, raw)
