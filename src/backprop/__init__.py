@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backprop.plan.data.check import Finding
+    from backprop.plan.data.validation import ValidationReport
     from backprop.plan.decision import Decision, Problem, Refused, Severity
     from backprop.plan.errors import CATALOGUE, BackpropError
     from backprop.plan.estimate.plan import EstimateFacts, plan_estimate
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from backprop.plan.wire.converter import from_data, to_data
     from backprop.workflows.observation import observe
     from backprop.workflows.trainer import Trainer
+    from backprop.workflows.validate import validate_dataset
 
 __version__ = "0.1.0"
 
@@ -59,6 +62,7 @@ _HOMES = {
     "EstimateReport": "plan.estimate.report",
     "EstimateVramSettings": "plan.settings.verbs.estimate_vram",
     "Event": "plan.events",
+    "Finding": "plan.data.check",
     "GenerateSettings": "plan.settings.verbs.generate",
     "GenerationPlan": "plan.generation.plan",
     "HardwareFacts": "plan.facts.hardware",
@@ -84,6 +88,7 @@ _HOMES = {
     "TrainSettings": "plan.settings.verbs.train",
     "Trainer": "workflows.trainer",
     "TrainingSettings": "plan.settings.training",
+    "ValidationReport": "plan.data.validation",
     "extend_plan": "plan.training.plan",
     "fingerprint": "plan.training.fingerprint",
     "from_data": "plan.wire.converter",
@@ -93,6 +98,7 @@ _HOMES = {
     "plan_resume": "plan.runs.resume",
     "plan_train": "plan.training.plan",
     "to_data": "plan.wire.converter",
+    "validate_dataset": "workflows.validate",
 }
 
 __all__ = [
@@ -109,6 +115,7 @@ __all__ = [
     "EstimateReport",
     "EstimateVramSettings",
     "Event",
+    "Finding",
     "GenerateSettings",
     "GenerationPlan",
     "HardwareFacts",
@@ -134,6 +141,7 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "TrainingSettings",
+    "ValidationReport",
     "__version__",
     "extend_plan",
     "fingerprint",
@@ -144,6 +152,7 @@ __all__ = [
     "plan_resume",
     "plan_train",
     "to_data",
+    "validate_dataset",
 ]
 
 

@@ -13,6 +13,7 @@ from backprop.effects.files.rows import KINDS, RawRow, kind_of, read_rows
 from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Preference, Rated, RowError, Supervised
+from backprop.plan.data.judge import other_layout_text
 from backprop.plan.data.layout import ROWS_TO_TELL, UNTRAINABLE, Layout, describe_keys, detect_layout, other_layout
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
@@ -68,14 +69,9 @@ class RowSource:
             raise RowError(other_layout_text(found, self.layout), Check.LAYOUT)
 
 
-def other_layout_text(found: Layout, layout: Layout) -> str:
-    """What is wrong with a row in another layout."""
-    return f"the row is laid out as {found.value}, the first rows of the file as {layout.value}"
-
-
 def row_problem(where: str, reason: str) -> Problem:
     """A row that cannot be trained on."""
-    return Problem("INPUT_DATASET_VALIDATION_FAILED", f"{where}: {reason}.", where=where)
+    return Problem("INPUT_DATASET_INVALID", f"{where}: {reason}.", where=where)
 
 
 def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:

@@ -48,6 +48,7 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("train", "Fine-tune a model on a data set."),
     Command("resume", "Continue an interrupted run from its last checkpoint."),
+    Command("validate", "Check the rows of a data set: what is wrong, where, and what to do."),
     Command("runs", "List the runs of an output directory."),
     Command("list-runs", "The older name of runs.", Tier.DEPRECATED, prefer="runs"),
     Command("show-run", "Show one run: plan, losses, artefacts, events."),
