@@ -77,7 +77,7 @@ def summarize_lengths(counts: Mapping[int, int]) -> LengthSummary:
 
 
 def histogram(counts: Mapping[int, int]) -> tuple[Bin, ...]:
-    """Rows by length in bins that double, from the first to the last that has any; the rows of all bins are all rows."""
+    """Rows by length in bins that double, from the first to the last that has any; they add up to all rows."""
     bounds: list[int | None] = []
     bound = _FIRST_BIN
     while bound <= _LAST_BIN:

@@ -255,6 +255,11 @@ def _problems(report: DataReport, *, tripped: bool) -> tuple[Problem, ...]:
         hint = f"{first.where}: {first.detail or report.checks[0].fix}" if first else ""
         where = first.where if first else report.dataset
         return (Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=where, hint=hint),)
+    broken = next((check for check in report.checks if check.check is Check.ENCODING), None)
+    if broken is not None:
+        message = f"{report.dataset} has lines that are not UTF-8 text ({broken.rows:,} of them)."
+        problem = Problem("INPUT_DATASET_PARSE_FAILED", message, where=broken.places[0].where, hint=broken.fix)
+        return (problem,)
     if not tripped:
         return ()
     message = f"{report.dataset} is past its thresholds: {'; '.join(report.failed_thresholds)}."

@@ -13,6 +13,8 @@ from typing import TypeVar
 import attrs
 
 from backprop.plan.data.check import Check, Finding
+from backprop.plan.data.conversation import Example
+from backprop.plan.data.judge import recognisable
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.pii import PiiKind
 from backprop.plan.data.scripts import Script
@@ -23,6 +25,7 @@ K = TypeVar("K")
 MOST_PLACES = 5
 """Places that are kept of each sort of thing."""
 MOST_TEXTS = 16
+LONGEST_TEXT = 10_000
 WITHHELD = "(not shown: the row holds personal data or secrets)"
 
 _NO_TEXT = frozenset({Check.EMPTY_ROW, Check.EMPTY_ASSISTANT, Check.EMPTY_USER})
@@ -59,8 +62,10 @@ class MeasuredRow:
     findings: tuple[Finding, ...] = ()
     layout: Layout | None = None
     """None for a row that is in no known layout."""
-    is_parsed: bool = False
-    """The row has a normal form; without one its length, turns and script are not known."""
+    example: Example | None = None
+    """The normal form; without one the row's length, turns and script are not known."""
+    compared: str = ""
+    """The text by which it is told whether the row stands twice."""
     tokens: int = 0
     turns: int = 0
     traces: tuple[int, ...] = ()
@@ -68,7 +73,6 @@ class MeasuredRow:
     script: Script = Script.NONE
     pii: Mapping[PiiKind, int] = attrs.field(factory=dict)
     """Finds by kind, in the row as it could be read."""
-    excerpt: str = ""
 
 
 @attrs.define
@@ -112,7 +116,7 @@ class QualityTally:
             self._add_findings(row)
         if row.pii:
             self._add_pii(row)
-        if not row.is_parsed:
+        if row.example is None:
             return
         self.parsed += 1
         self.tokens[row.tokens] += 1
@@ -121,7 +125,9 @@ class QualityTally:
         if row.traces:
             self.think_rows += 1
             self.traces.update(row.traces)
-        self._add_length(row)
+        self._add_length(row, row.example)
+        if not row.pii and len(self.texts) < MOST_TEXTS:
+            self.texts.append(row.compared[:LONGEST_TEXT])
 
     def extend(self, other: QualityTally) -> None:
         """Count the rows that follow."""
@@ -158,13 +164,13 @@ class QualityTally:
             self.pii_rows_by_kind[kind] += 1
             _keep(self.pii_places.setdefault(kind, []), (Place(row.where),))
 
-    def _add_length(self, row: MeasuredRow) -> None:
+    def _add_length(self, row: MeasuredRow, example: Example) -> None:
         if not row.tokens:
             return
         is_long = len(self.longest) < MOST_PLACES or row.tokens > self.longest[-1].length
         is_short = len(self.shortest) < MOST_PLACES or row.tokens < self.shortest[-1].length
         if is_long or is_short:
-            sized = Sized(row.tokens, row.order, row.where, WITHHELD if row.pii else row.excerpt)
+            sized = Sized(row.tokens, row.order, row.where, WITHHELD if row.pii else recognisable(example))
             if is_long:
                 self.longest = sorted((*self.longest, sized), key=_longest_first)[:MOST_PLACES]
             if is_short:

@@ -49,6 +49,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("train", "Fine-tune a model on a data set."),
     Command("resume", "Continue an interrupted run from its last checkpoint."),
     Command("validate", "Check the rows of a data set: what is wrong, where, and what to do."),
+    Command("data report", "Say what a data set is like: duplicates, lengths, gaps, personal data, and a verdict."),
     Command("runs", "List the runs of an output directory."),
     Command("list-runs", "The older name of runs.", Tier.DEPRECATED, prefer="runs"),
     Command("show-run", "Show one run: plan, losses, artefacts, events."),
