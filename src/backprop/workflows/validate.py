@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
+
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.row_lengths import LengthCheck
 from backprop.effects.probe.row_source import locate_dataset
@@ -50,8 +52,8 @@ def validate_dataset(
     """What is wrong with the rows of a file or of a Hub data set, as ``backprop validate`` reports it.
 
     ``report.is_valid`` says whether there is no error; ``report.errors`` and ``report.warnings`` are the first
-    findings, each with its line, key and remedy. Raises ``BackpropError`` when the data set cannot be read, or a value cannot be
-    used.
+    findings, each with its line, key and remedy. Raises ``BackpropError`` when the data set cannot be read, or a
+    value cannot be used.
     """
     return _validate(
         ValidateSettings(
@@ -91,9 +93,9 @@ def _length_check(settings: ValidateSettings) -> LengthCheck | None:
     if model.directory is None:
         assert model.files_absent is not None, "a model without files says why it has none"
         raise BackpropError(model.files_absent.problem)
-    asked = (
-        ModelSettings() if settings.max_seq_length is None else ModelSettings(max_seq_length=settings.max_seq_length)
-    )
+    asked = ModelSettings()
+    if settings.max_seq_length is not None:
+        asked = attrs.evolve(asked, max_seq_length=settings.max_seq_length)
     length = plan_sequence_length(asked, model, origins=Origins())
     directory = str(Path(model.directory).absolute())
     return LengthCheck(directory, settings.data.chat_template, length.value)

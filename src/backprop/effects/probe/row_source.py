@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.rows import KINDS, RawRow, kind_of, read_rows
+from backprop.effects.files.rows import KINDS, RawRow, Stamp, check_file, kind_of, read_rows
 from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Preference, Rated, RowError, Supervised
@@ -45,10 +45,12 @@ class RowSource:
     text_column: str
     is_told: bool
     """The layout was told from the first rows, so that a row of another one is a mistake."""
+    stamps: tuple[Stamp, ...]
+    """The files as they were found: a reading of others is refused."""
 
     def rows(self) -> Iterator[ReadRow]:
         """Every row in order."""
-        for raw in _raw_rows(self.paths):
+        for raw in _raw_rows(self.paths, self.stamps):
             yield self._read(raw)
 
     def _read(self, raw: RawRow) -> ReadRow:
@@ -80,13 +82,17 @@ def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
     Raises ``BackpropError`` when it does not exist or its rows are in no layout that can be trained on.
     """
     paths, shown = locate_dataset(name, settings.dataset_split, flag=flag)
-    asked = settings.chat_format
-    layout = _tell_layout(paths, shown, settings.text_column) if asked is ChatFormat.AUTO else Layout(asked.value)
-    return RowSource(shown, paths, layout, settings.text_column, asked is ChatFormat.AUTO)
+    stamps = tuple(map(check_file, paths))
+    is_told = settings.chat_format is ChatFormat.AUTO
+    first = _raw_rows(paths, stamps)
+    layout = _tell_layout(first, shown, settings.text_column) if is_told else Layout(settings.chat_format.value)
+    return RowSource(shown, paths, layout, settings.text_column, is_told, stamps)
 
 
-def _raw_rows(paths: tuple[Path, ...]) -> Iterator[RawRow]:
-    return itertools.chain.from_iterable(read_rows(path) for path in paths)
+def _raw_rows(paths: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> Iterator[RawRow]:
+    return itertools.chain.from_iterable(
+        read_rows(path, expected=stamp) for path, stamp in zip(paths, stamps, strict=True)
+    )
 
 
 def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]:
@@ -96,7 +102,8 @@ def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...
     """
     try:
         path = Path(name).expanduser()
-        if path.exists():
+        if path.exists() or path.is_symlink():
+            check_file(path)
             return (path.resolve(),), str(path.resolve())
     except (OSError, RuntimeError) as error:
         # A name that the system cannot look up: too long, or with the home of somebody who does not exist.
@@ -116,8 +123,8 @@ def _not_found(path: Path, flag: str) -> BackpropError:
     return BackpropError(Problem("INPUT_DATASET_NOT_FOUND", f"There is no file {path}.{meant}", where=flag))
 
 
-def _tell_layout(paths: tuple[Path, ...], name: str, text_column: str) -> Layout:
-    first = list(itertools.islice(_raw_rows(paths), ROWS_TO_TELL))
+def _tell_layout(rows: Iterator[RawRow], name: str, text_column: str) -> Layout:
+    first = list(itertools.islice(rows, ROWS_TO_TELL))
     readable = [row for row in first if row.problem is None]
     if not readable:
         problems = [row.problem for row in first if row.problem is not None]

@@ -12,27 +12,32 @@ from typing import Any
 
 from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, Layout
 
-_ANGLED = (b"<|", b"<s>", b"</s>", b"<<", b"_of_turn>", b"think>", b"<bos>", b"<eos>", b"<pad>", b"<unk>")
-_FULL_WIDTH = b"<\xef\xbd\x9c"
-_ESCAPED = (b"\\b", b"\\f", b"\\/")
-_ODD_ESCAPE = re.compile(rb"\\u(?:00[0-9]|[dDfF])")
+_ANGLED = re.compile(rb"<(?:\||/?s>|<|(?:start|end)_of_turn>|/?think>|bos>|eos>|pad>|unk>|\xef\xbd\x9c)")
+_ESCAPED = re.compile(rb"\\(?:[bf/]|u(?:00[0-9]|[dDfF]))")
 """Escapes of ASCII and control characters, surrogates and full-width forms; other letters may be escaped freely."""
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")
+_C0 = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""JSON must escape these; a line of plain text may hold them."""
 
 
 def is_plain_line(raw: bytes) -> bool:
-    """The line holds no tag, no template token, no control character and no surrogate, however it is escaped."""
-    if b"<" in raw and (_FULL_WIDTH in raw or any(mark in raw for mark in _ANGLED)):
-        return False
-    if b"\\" in raw and (any(escape in raw for escape in _ESCAPED) or (b"\\u" in raw and _ODD_ESCAPE.search(raw))):
-        return False
-    return b"INST]" not in raw and b"\x7f" not in raw and not (b"\xc2" in raw and _C1.search(raw))
+    """The line holds no tag, no template token, no control character and no surrogate, however it is escaped.
+
+    Single bytes are looked for first: for them a kilobyte costs 0.2 µs, for two together ten times as much.
+    """
+    return not (
+        (b"<" in raw and _ANGLED.search(raw))
+        or _ESCAPED.search(raw)
+        or (raw.count(b"]") > 1 and b"INST]" in raw)
+        or b"\x7f" in raw
+        or (not raw.isascii() and _C1.search(raw))
+    )
 
 
 def is_usual_row(row: Any, layout: Layout, *, text_column: str) -> bool:
     """The value is a row of ``layout`` and of no other, nothing is blank, and the turns follow as they should."""
     if type(row) is str:
-        return layout is Layout.RAW and not _is_blank(row)
+        return layout is Layout.RAW and not _is_blank(row) and not _C0.search(row)
     if type(row) is not dict:
         return False
     usual = _USUAL.get(layout)
@@ -43,30 +48,28 @@ def _is_blank(text: str) -> bool:
     return not text or text.isspace()
 
 
-_FOLLOWING: Mapping[str, Mapping[str, str]] = {
-    "": {"system": "system", "user": "user", "human": "user"},
-    "system": {"user": "user", "human": "user"},
-    "user": {"assistant": "assistant", "gpt": "assistant"},
-    "assistant": {"user": "user", "human": "user"},
+_ASKERS, _ANSWERERS = frozenset({"user", "human"}), frozenset({"assistant", "gpt"})
+_FOLLOWING: Mapping[str, frozenset[str]] = {
+    "": _ASKERS | {"system"},
+    "system": _ASKERS,
+    **dict.fromkeys(_ASKERS, _ANSWERERS),
+    **dict.fromkeys(_ANSWERERS, _ASKERS),
 }
-"""The roles that may follow one."""
+"""The roles that may follow one; only answers may be last."""
 
 
 def _are_usual_turns(turns: Any, role_key: str, text_key: str) -> bool:
-    if type(turns) is not list:
+    if type(turns) is not list or not turns:
         return False
-    state = ""
+    follows = _FOLLOWING[""]
     for turn in turns:
         if type(turn) is not dict or len(turn) != 2:
             return False
         role, text = turn.get(role_key), turn.get(text_key)
-        if type(role) is not str or type(text) is not str or _is_blank(text):
+        if type(role) is not str or role not in follows or type(text) is not str or not text or text.isspace():
             return False
-        follows = _FOLLOWING[state]
-        if role not in follows:
-            return False
-        state = follows[role]
-    return state == "assistant"
+        follows = _FOLLOWING[role]
+    return role in _ANSWERERS
 
 
 def _is_usual_text(text: Any) -> bool:

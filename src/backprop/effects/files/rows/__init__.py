@@ -13,7 +13,7 @@ from backprop.effects.files.rows.blocks import (
     rows_of,
 )
 from backprop.effects.files.rows.lines import LONGEST_LINE
-from backprop.effects.files.rows.opening import COMPRESSIONS, hash_files, kind_of
+from backprop.effects.files.rows.opening import COMPRESSIONS, Stamp, check_file, hash_files, kind_of
 from backprop.effects.files.rows.raw_row import RawRow
 
 __all__ = [
@@ -26,7 +26,9 @@ __all__ = [
     "HeldLines",
     "HeldRows",
     "RawRow",
+    "Stamp",
     "blocks_of",
+    "check_file",
     "hash_files",
     "kind_of",
     "lines_of",
