@@ -82,7 +82,7 @@ class ArrayStore(Generic[_Item]):
 
 
 def _bytes_of(items: npt.NDArray[_Item]) -> memoryview:
-    return memoryview(items.view(np.uint8))
+    return items.view(np.uint8).data
 
 
 def _problem(error: OSError) -> Problem:

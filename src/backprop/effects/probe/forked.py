@@ -25,7 +25,8 @@ def in_processes(work: Callable[[int], T], num_processes: int) -> list[T]:
     What is returned is pickled, what is raised is raised here; a process that dies raises ``ChildProcessError``. Where
     no process can be forked everything is done in this one.
     """
-    if num_processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
+    may_fork = "fork" in multiprocessing.get_all_start_methods() and not multiprocessing.current_process().daemon
+    if num_processes == 1 or not may_fork:
         return [work(number) for number in range(num_processes)]
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe(duplex=False) for _ in range(num_processes)]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from backprop.effects.files.shingle_store import ArrayStore
 from backprop.effects.probe.forked import in_processes
 from backprop.plan.data.similarity import (
+    BITMAP_WORDS,
     Ranking,
     bitmaps,
     bucket_bits,
@@ -46,7 +47,7 @@ class StoredSets:
     own: npt.NDArray[np.bool_]
     """(sets,): whether a row of the data set itself has this text; the others stand in the other data set only."""
     bitmaps: Hashes
-    """(sets, 2): filled by :func:`put_in_order`."""
+    """(sets, 4): filled by :func:`put_in_order`."""
 
     def read(self, number: int) -> Hashes:
         """One set, ascending."""
@@ -57,8 +58,8 @@ def stored_sets(store: ArrayStore[np.uint64], starts: Places, sizes: Places, own
     """Sets whose sizes and bitmaps can be written by several processes."""
     shared: Places = _shared_array(len(sizes), np.int64)
     shared[:] = sizes
-    maps: Hashes = _shared_array(2 * len(sizes), np.uint64)
-    return StoredSets(store, starts, shared, own, maps.reshape(-1, 2))
+    maps: Hashes = _shared_array(BITMAP_WORDS * len(sizes), np.uint64)
+    return StoredSets(store, starts, shared, own, maps.reshape(-1, BITMAP_WORDS))
 
 
 def _shared_array(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -225,7 +226,9 @@ def _append_postings(stores: tuple[ArrayStore[np.void], ...], found: npt.NDArray
 def ranges(starts: Places, sizes: Places) -> Places:
     """``starts[0], starts[0] + 1, ...``: sizes[0] of them, then those of the next."""
     ends = np.cumsum(sizes)
-    return np.add(np.arange(int(ends[-1]) if len(ends) else 0), np.repeat(starts - (ends - sizes), sizes))
+    places: Places = np.repeat(starts - (ends - sizes), sizes)
+    places += np.arange(len(places))
+    return places
 
 
 def _added(

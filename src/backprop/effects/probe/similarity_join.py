@@ -25,6 +25,9 @@ _PAIRS = 1 << 18
 _CACHED = 4096
 """Sets in memory, for those that are compared again and again."""
 
+_REMEMBERED = 1 << 19
+"""Pairs that turned out not to be similar."""
+
 _Flags = npt.NDArray[np.bool_]
 
 
@@ -33,7 +36,7 @@ class Joined:
     """What the similar pairs say."""
 
     left: Rows
-    """Sets that stand together with the one at the same place in ``right``; what follows from other pairs is left out."""
+    """Sets that stand together with the one at the same place in ``right``; what other pairs imply is left out."""
     right: Rows
     contaminated: Rows
     """Own sets that are similar to one of the other data set."""
@@ -74,6 +77,7 @@ class _Matcher:
         self._union = Union(len(sets.sizes))
         self._contaminated: _Flags = np.zeros(len(sets.sizes), bool)
         self._pairs: list[tuple[int, int]] = []
+        self._different: set[int] = set()
         self._cache: OrderedDict[int, Hashes] = OrderedDict()
 
     def found(self) -> Joined:
@@ -94,29 +98,65 @@ class _Matcher:
             a, b = a[wanted], b[wanted]
             codes = np.unique(np.minimum(a, b) << 32 | np.maximum(a, b))
             a, b = codes >> 32, codes & 0xFFFFFFFF
-            open_ = self._open(a, b)
+            maps, sizes = self._sets.bitmaps, self._sets.sizes
+            open_ = may_be_similar(maps[a], maps[b], sizes[a] + sizes[b], self._threshold)
             for one, another in zip(a[open_].tolist(), b[open_].tolist(), strict=True):
                 self._compare(one, another)
 
     def _match_large(self, groups: Sharing, start: int, end: int) -> None:
-        """Each member with those that come after it and are not known to belong to it."""
-        members, sizes = groups.sets[start:end], groups.sizes[start:end]
-        reach, stops = groups.reach[start:end], (groups.stops[start:end] - start).tolist()
-        labels = np.array([self._union.root(number) for number in members.tolist()])
-        for place, one in enumerate(members.tolist()):
-            if self._is_settled(members, labels):
-                return
-            after = slice(place + 1, stops[place])
-            wanted = (labels[after] != labels[place]) | self._other[one] | self._other[members[after]]
-            rest = np.flatnonzero(wanted & (reach[after] >= sizes[place])) + place + 1
-            rest = rest[self._concern(np.full(len(rest), one), members[rest])]
-            rest = rest[self._open(np.full(len(rest), one), members[rest])]
-            united = [labels[i] for i in rest.tolist() if self._compare(one, int(members[i]))]
-            if united:
-                labels[np.isin(labels, united)] = labels[place]
+        """Some members at a time with those after them that are not known to belong to them.
 
-    def _is_settled(self, members: Places, labels: Places) -> bool:
-        return bool((labels == labels[0]).all()) and not self._other[members].any()
+        One at a time while there is something to unite, so that the rest of a cluster is skipped; more and more after.
+        """
+        members = groups.sets[start:end]
+        labels = np.array([self._union.root(number) for number in members.tolist()])
+        has_other = bool(self._other[members].any())
+        place, step = start, 1
+        while place < end and (has_other or (labels != labels[0]).any()):
+            until = min(place + step, end)
+            left, right = self._of_interest(groups, place, until, labels, start)
+            a, b = groups.sets[left], groups.sets[right]
+            concern = self._concern(a, b)
+            united = [
+                number
+                for one, another in zip(a[concern].tolist(), b[concern].tolist(), strict=True)
+                if self._compare(one, another)
+                for number in (one, another)
+            ]
+            self._relabel(labels, united, members)
+            step = 1 if united else min(2 * step, max(_PAIRS // (end - start), 1))
+            place = until
+
+    def _of_interest(
+        self, groups: Sharing, place: int, until: int, labels: Places, start: int
+    ) -> tuple[Places, Places]:
+        """Pairs of an entry from ``place`` to ``until`` and a later one of the group that it could be similar to."""
+        stop = int(groups.stops[place:until].max())
+        if stop <= place + 1:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        one, after = slice(place, until), slice(place + 1, stop)
+        a, b = groups.sets[one], groups.sets[after]
+        sizes = groups.sizes
+        wanted = labels[place - start : until - start, None] != labels[place + 1 - start : stop - start]
+        wanted |= self._other[a][:, None] | self._other[b]
+        wanted &= groups.reach[after] >= sizes[one, None]
+        wanted &= groups.stops[one, None] > np.arange(place + 1, stop)
+        if until > place + 1:
+            wanted &= np.arange(place, until)[:, None] < np.arange(place + 1, stop)
+        left, right = np.nonzero(wanted)
+        maps = self._sets.bitmaps
+        open_ = may_be_similar(maps[a][left], maps[b][right], sizes[one][left] + sizes[after][right], self._threshold)
+        return left[open_] + place, right[open_] + place + 1
+
+    def _relabel(self, labels: Places, united: list[int], members: Places) -> None:
+        """Follow what was united; ``labels`` are those of ``members``."""
+        if not united:
+            return
+        old = np.unique(labels[np.isin(members, united)])
+        new = np.array([self._union.root(number) for number in old.tolist()])
+        at = np.minimum(np.searchsorted(old, labels), len(old) - 1)
+        hit = old[at] == labels
+        labels[hit] = new[at[hit]]
 
     def _concern(self, a: Places, b: Places) -> _Flags:
         """Whether a pair could say something: not both of the other data set only, and not known already."""
@@ -124,23 +164,30 @@ class _Matcher:
         known = self._contaminated
         return (own_a & own_b) | (own_a & other_b & ~known[a]) | (own_b & other_a & ~known[b])
 
-    def _open(self, a: Places, b: Places) -> _Flags:
-        sizes, maps = self._sets.sizes, self._sets.bitmaps
-        return may_be_similar(maps[a], maps[b], sizes[a] + sizes[b], self._threshold)
-
     def _compare(self, a: int, b: int) -> bool:
-        """Compare two sets unless nothing would come of it; whether they stand together now."""
+        """Compare two sets unless nothing would come of it; whether that united them."""
         own = bool(self._own[a] and self._own[b])
-        together = own and self._union.root(a) == self._union.root(b)
+        apart = own and self._union.root(a) != self._union.root(b)
         taints = [x for x, y in ((a, b), (b, a)) if self._own[x] and self._other[y] and not self._contaminated[x]]
-        if (together or not own) and not taints:
-            return together
-        if similarity(self._read(a), self._read(b)) < self._threshold:
-            return together
+        if not (apart or taints) or not self._is_similar(a, b):
+            return False
         self._contaminated[taints] = True
-        if own and self._union.unite(a, b):
+        if apart:
+            self._union.unite(a, b)
             self._pairs.append((a, b))
-        return own
+        return apart
+
+    def _is_similar(self, a: int, b: int) -> bool:
+        """Sets that are not similar may share several of their rarest shingles: they are remembered for a while."""
+        pair = min(a, b) << 32 | max(a, b)
+        if pair in self._different:
+            return False
+        if similarity(self._read(a), self._read(b)) >= self._threshold:
+            return True
+        if len(self._different) == _REMEMBERED:
+            self._different.clear()
+        self._different.add(pair)
+        return False
 
     def _read(self, number: int) -> Hashes:
         found = self._cache.get(number)

@@ -16,6 +16,8 @@ from backprop.plan.data.words import Hashes, Places
 
 Counts = npt.NDArray[np.uint32]
 
+BITMAP_WORDS = 4
+"""64 bits each."""
 _SLACK = 1e-9
 """Bounds leave this much for rounding; they may let too much pass, never too little."""
 _FEWEST_BITS, _MOST_BITS = 10, 24
@@ -37,8 +39,11 @@ class Ranking:
 
 
 def bucket_bits(num_shingles: int) -> int:
-    """How many bits of a hash name the bucket in which it is counted: 2 to 4 buckets a shingle, up to 2**24 in all."""
-    return min(max(num_shingles.bit_length() + 1, _FEWEST_BITS), _MOST_BITS)
+    """How many bits of a hash name the bucket in which it is counted: 2 to 4 shingles a bucket, up to 2**24 of them.
+
+    Counts need not be exact: any order will do that puts what many sets have last.
+    """
+    return min(max(num_shingles.bit_length() - 2, _FEWEST_BITS), _MOST_BITS)
 
 
 def bucket_of(hashes: Hashes, bits: int) -> Places:
@@ -60,25 +65,30 @@ def rank_buckets(counts: Counts) -> Ranking:
 def prefix_lengths(sizes: Places, threshold: float) -> Places:
     """How many of the rarest shingles of each set, of which similar sets share one."""
     needed = np.ceil(threshold * sizes - _SLACK).astype(np.int64)
-    return np.minimum(sizes - needed + 1, sizes)
+    lengths: Places = np.minimum(sizes - needed + 1, sizes)
+    return lengths
 
 
 def bitmaps(keys: Hashes, starts: Places) -> Hashes:
-    """(sets, 2): 128 bits a set, each turned over by every shingle that it falls to. No set is empty."""
+    """(sets, 4): 256 bits a set, each turned over by every shingle that it falls to. No set is empty."""
     bits = np.uint64(1) << (keys & np.uint64(63))
-    first = np.where(keys & np.uint64(64), bits, np.uint64(0))
-    columns = (np.bitwise_xor.reduceat(column, starts) for column in (first, bits ^ first))
+    words = (keys >> np.uint64(6)) & np.uint64(BITMAP_WORDS - 1)
+    columns = (np.bitwise_xor.reduceat(bits * (words == word), starts) for word in range(BITMAP_WORDS))
     return np.stack(tuple(columns), axis=1)
 
 
 def may_be_similar(left: Hashes, right: Hashes, sizes: Places, threshold: float) -> npt.NDArray[np.bool_]:
-    """Whether bitmaps leave it open that sets are similar; ``sizes`` are those of both together.
+    """Whether bitmaps, (..., 4), leave it open that sets are similar; ``sizes``, (...), are those of both together.
 
-    Shingles that one of them has differ in as many bits at most.
+    A shingle that only one of them has turns over one bit.
     """
-    different = np.bitwise_count(left ^ right).sum(axis=-1, dtype=np.int64)
+    # Column by column: three times as fast as a sum over the last axis.
+    different = np.zeros(np.shape(sizes), np.int16)
+    for word in range(BITMAP_WORDS):
+        different += np.bitwise_count(left[..., word] ^ right[..., word])
     shared: npt.NDArray[np.float64] = np.ceil(threshold / (1 + threshold) * sizes - _SLACK)
-    return np.less_equal(different, sizes - 2 * shared)
+    possible: npt.NDArray[np.bool_] = different <= sizes - 2 * shared
+    return possible
 
 
 def similarity(left: Hashes, right: Hashes) -> float:

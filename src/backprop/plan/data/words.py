@@ -88,10 +88,11 @@ def mixed(values: Hashes) -> Hashes:
 def _gathered(padded: Hashes, starts: Places, lengths: Places) -> Hashes:
     """The first eight bytes of each word, or all of a shorter one; ``padded`` is the text, eight bytes a number."""
     word, shift = starts >> 3, (starts.astype(np.uint64) & np.uint64(7)) << np.uint64(3)
-    values = padded[word] >> shift
+    values: Hashes = padded[word] >> shift
     # A shift by 64 is undefined, so the shift by 64 - shift is made in two.
     values |= (padded[word + 1] << np.uint64(1)) << (np.uint64(63) - shift)
-    return np.bitwise_and(values, _low_bytes()[np.minimum(lengths, _WORD_BYTES)])
+    values &= _low_bytes()[np.minimum(lengths, _WORD_BYTES)]
+    return values
 
 
 def _place_characters(data: _Bytes, kinds: npt.NDArray[np.uint8]) -> None:
