@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backprop.plan.data.check import Finding
+    from backprop.plan.data.quality_report import DataReport
+    from backprop.plan.data.validation import ValidationReport
     from backprop.plan.decision import Decision, Problem, Refused, Severity
     from backprop.plan.errors import CATALOGUE, BackpropError
     from backprop.plan.estimate.plan import EstimateFacts, plan_estimate
@@ -40,8 +43,10 @@ if TYPE_CHECKING:
     from backprop.plan.training.fingerprint import fingerprint
     from backprop.plan.training.plan import TrainPlan, extend_plan, plan_train
     from backprop.plan.wire.converter import from_data, to_data
+    from backprop.workflows.data_report import analyze_dataset
     from backprop.workflows.observation import observe
     from backprop.workflows.trainer import Trainer
+    from backprop.workflows.validate import validate_dataset
 
 __version__ = "0.1.0"
 
@@ -52,6 +57,7 @@ _HOMES = {
     "CheckpointManifest": "plan.runs.checkpoint",
     "CheckpointSaved": "plan.events",
     "DataFacts": "plan.facts.dataset",
+    "DataReport": "plan.data.quality_report",
     "DataSettings": "plan.settings.data",
     "DatasetFacts": "plan.facts.dataset",
     "Decision": "plan.decision",
@@ -59,6 +65,7 @@ _HOMES = {
     "EstimateReport": "plan.estimate.report",
     "EstimateVramSettings": "plan.settings.verbs.estimate_vram",
     "Event": "plan.events",
+    "Finding": "plan.data.check",
     "GenerateSettings": "plan.settings.verbs.generate",
     "GenerationPlan": "plan.generation.plan",
     "HardwareFacts": "plan.facts.hardware",
@@ -84,6 +91,8 @@ _HOMES = {
     "TrainSettings": "plan.settings.verbs.train",
     "Trainer": "workflows.trainer",
     "TrainingSettings": "plan.settings.training",
+    "ValidationReport": "plan.data.validation",
+    "analyze_dataset": "workflows.data_report",
     "extend_plan": "plan.training.plan",
     "fingerprint": "plan.training.fingerprint",
     "from_data": "plan.wire.converter",
@@ -93,6 +102,7 @@ _HOMES = {
     "plan_resume": "plan.runs.resume",
     "plan_train": "plan.training.plan",
     "to_data": "plan.wire.converter",
+    "validate_dataset": "workflows.validate",
 }
 
 __all__ = [
@@ -102,6 +112,7 @@ __all__ = [
     "CheckpointManifest",
     "CheckpointSaved",
     "DataFacts",
+    "DataReport",
     "DataSettings",
     "DatasetFacts",
     "Decision",
@@ -109,6 +120,7 @@ __all__ = [
     "EstimateReport",
     "EstimateVramSettings",
     "Event",
+    "Finding",
     "GenerateSettings",
     "GenerationPlan",
     "HardwareFacts",
@@ -134,7 +146,9 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "TrainingSettings",
+    "ValidationReport",
     "__version__",
+    "analyze_dataset",
     "extend_plan",
     "fingerprint",
     "from_data",
@@ -144,6 +158,7 @@ __all__ = [
     "plan_resume",
     "plan_train",
     "to_data",
+    "validate_dataset",
 ]
 
 

@@ -9,11 +9,14 @@ import backprop
 
 NAMES = """
     Absent BackpropError CATALOGUE CheckpointManifest CheckpointSaved DataFacts DataSettings DatasetFacts
-    Decision EstimateFacts EstimateReport EstimateVramSettings Event GenerateSettings GenerationPlan HardwareFacts
+    Decision EstimateFacts EstimateReport EstimateVramSettings Event Finding GenerateSettings GenerationPlan
+    HardwareFacts
     LoraSettings MemoryPlan ModelFacts ModelSettings Origins
     Problem Progressed PromptFacts Refused ResumePlan ResumeSettings RunRecord Severity SoftwareFacts
     TargetFacts TokenizerFacts TrainFacts TrainPlan TrainReport TrainSettings Trainer TrainingSettings
     __version__ extend_plan fingerprint from_data observe plan_estimate plan_generation plan_resume plan_train to_data
+    ValidationReport validate_dataset
+    DataReport analyze_dataset
 """
 
 

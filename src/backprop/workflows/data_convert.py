@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from backprop.effects.files.atomic import replacing
-from backprop.effects.probe.row_source import ReadRow, RowSource, beside, open_rows
+from backprop.effects.probe.row_source import ReadRow, RowSource, open_rows
 from backprop.plan.data.conversation import RowError
 from backprop.plan.data.converting import Target, convert_example
 from backprop.plan.data.shown import ConvertReport
@@ -16,6 +15,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.settings.verbs.data_convert import DataConvertSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
+from backprop.workflows.row_outputs import output_file
 
 COMMAND = "data convert"
 NUM_NAMED = 3
@@ -28,11 +28,11 @@ def run(request: Request[DataConvertSettings]) -> Outcome:
     source = open_rows(
         settings.dataset,
         format=settings.format,
-        text_column=settings.text_column,
-        split=settings.dataset_split,
+        text_column=settings.data.text_column,
+        split=settings.data.dataset_split,
         flag="DATASET",
     )
-    out = _output(settings, source)
+    out = output_file(settings.out, source, settings.to.value, flag="--out")
     bad: list[Problem] = []
     num_written = num_bad = 0
     with replacing(out) as stream:
@@ -47,14 +47,6 @@ def run(request: Request[DataConvertSettings]) -> Outcome:
             raise BackpropError(*bad, *_more(num_bad))
     report = ConvertReport(source.name, str(out), source.layout.value, settings.to.value, num_written, num_bad)
     return ok(COMMAND, report, warnings=(*request.warnings, *_skipped(num_bad)))
-
-
-def _output(settings: DataConvertSettings, source: RowSource) -> Path:
-    out = Path(settings.out) if settings.out is not None else beside(source, f".{settings.to.value}.jsonl")
-    if any(out.resolve() == path for path in source.paths):
-        message = f"{out} is the data set itself."
-        raise BackpropError(Problem("INPUT_PATH_UNUSABLE", message, where="--out", hint="Name another with --out."))
-    return out
 
 
 def _lines(source: RowSource, target: Target) -> Iterator[bytes | Problem]:

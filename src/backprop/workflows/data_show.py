@@ -27,8 +27,8 @@ def run(request: Request[DataShowSettings]) -> Outcome:
     source = open_rows(
         settings.dataset,
         format=settings.format,
-        text_column=settings.text_column,
-        split=settings.dataset_split,
+        text_column=settings.data.text_column,
+        split=settings.data.dataset_split,
         flag="DATASET",
     )
     row = _row(source, settings.row)
@@ -61,7 +61,7 @@ def _tokenizer(settings: DataShowSettings) -> ChatTokenizer:
     found = (
         directory
         if isinstance(directory, Absent)
-        else observe_tokenizer(directory, chat_template=settings.chat_template)
+        else observe_tokenizer(directory, chat_template=settings.data.chat_template)
     )
     if isinstance(found, Absent):
         raise BackpropError(found.problem)
@@ -73,7 +73,7 @@ def _as_seen(row: ReadRow, tokenizer: ChatTokenizer, settings: DataShowSettings)
         message = "Preferences and ratings are shown without a model: each method writes them in its own way."
         raise BackpropError(Problem("INPUT_DATASET_FORMAT_UNSUPPORTED", message, where="--model"))
     assert row.example is not None
-    tokens = RowTokenizer(tokenizer, settings.max_seq_length, settings.train_on_prompt)
+    tokens = RowTokenizer(tokenizer, settings.max_seq_length, settings.data.train_on_prompt)
     try:
         written = tokens.write(row.example)
     except RowError as wrong:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backprop.effects.probe.row_tokens import RowTokenizer, TokenizedRow
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
-from backprop.plan.data.conversation import Example
+from backprop.plan.data.conversation import Example, Preference, Rated
 
 MODEL = Path(__file__).parents[3] / ".models" / "SmolLM2-135M-Instruct"
 
@@ -22,6 +22,7 @@ def chat_tokenizer(chat_template: str | None = None) -> ChatTokenizer:
 def tokenized(
     example: Example, tokenizer: ChatTokenizer, *, max_seq_length: int = 4096, train_on_prompt: bool = False
 ) -> TokenizedRow:
+    assert not isinstance(example, (Preference, Rated))
     rows = RowTokenizer(tokenizer, max_seq_length, train_on_prompt)
     return rows.tokenize([("rows.jsonl:1", rows.write(example))])[0]
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.rows import KINDS, RawRow, kind_of, read_rows
+from backprop.effects.files.rows import KINDS, RawRow, Stamp, check_file, kind_of, read_rows, stem_of
 from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Example, RowError
+from backprop.plan.data.judge import other_layout_text
 from backprop.plan.data.layout import ROWS_TO_TELL, UNTRAINABLE, Layout, describe_keys, detect_layout, other_layout
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
-from backprop.plan.settings.data import ChatFormat, DataSettings
+from backprop.plan.settings.data import ChatFormat, DataSettings, RowFormat
 from backprop.plan.settings.nearest import nearest
 
 _HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[^:/\\]+)?")
@@ -44,13 +45,16 @@ class RowSource:
     text_column: str
     is_told: bool
     """The layout was told from the first rows, so that a row of another one is a mistake."""
+    stamps: tuple[Stamp, ...]
+    """The files as they were found: a reading of others is refused."""
 
     def rows(self) -> Iterator[ReadRow]:
         """Every row in order."""
-        for raw in _raw_rows(self.paths):
-            yield self._read(raw)
+        for raw in _raw_rows(self.paths, self.stamps):
+            yield self.read(raw)
 
-    def _read(self, raw: RawRow) -> ReadRow:
+    def read(self, raw: RawRow) -> ReadRow:
+        """A row of one of the files in its normal form."""
         if raw.problem is not None:
             return ReadRow(raw.where, None, raw.problem)
         try:
@@ -66,14 +70,9 @@ class RowSource:
             raise RowError(other_layout_text(found, self.layout), Check.LAYOUT)
 
 
-def other_layout_text(found: Layout, layout: Layout) -> str:
-    """What is wrong with a row in another layout."""
-    return f"the row is laid out as {found.value}, the first rows of the file as {layout.value}"
-
-
 def row_problem(where: str, reason: str) -> Problem:
     """A row that cannot be trained on."""
-    return Problem("INPUT_DATASET_VALIDATION_FAILED", f"{where}: {reason}.", where=where)
+    return Problem("INPUT_DATASET_INVALID", f"{where}: {reason}.", where=where)
 
 
 def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
@@ -96,25 +95,29 @@ def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
     return source
 
 
-def open_rows(name: str, *, format: ChatFormat, text_column: str, split: str, flag: str) -> RowSource:
+def open_rows(name: str, *, format: ChatFormat | RowFormat, text_column: str, split: str, flag: str) -> RowSource:
     """The data set ``name``, which ``flag`` gave: a file if there is one, else a Hub data set.
 
     Raises ``BackpropError`` when it does not exist or its rows are in no layout that is known.
     """
     paths, shown = locate_dataset(name, split, flag=flag)
-    layout = _tell_layout(paths, shown, text_column) if format is ChatFormat.AUTO else Layout(format.value)
-    return RowSource(shown, paths, layout, text_column, format is ChatFormat.AUTO)
+    stamps = tuple(map(check_file, paths))
+    is_told = format.value == "auto"
+    layout = _tell_layout(_raw_rows(paths, stamps), shown, text_column) if is_told else Layout(format.value)
+    return RowSource(shown, paths, layout, text_column, is_told, stamps)
 
 
 def beside(source: RowSource, ending: str) -> Path:
     """A file named after the data set: next to its file, or for one on the Hub in the working directory."""
     if source.name == str(source.paths[0]):
-        return source.paths[0].with_name(source.paths[0].name.split(".")[0] + ending)
+        return source.paths[0].with_name(stem_of(source.paths[0]) + ending)
     return Path(source.name.rsplit("/", 1)[-1].replace(":", "-") + ending)
 
 
-def _raw_rows(paths: tuple[Path, ...]) -> Iterator[RawRow]:
-    return itertools.chain.from_iterable(read_rows(path) for path in paths)
+def _raw_rows(paths: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> Iterator[RawRow]:
+    return itertools.chain.from_iterable(
+        read_rows(path, expected=stamp) for path, stamp in zip(paths, stamps, strict=True)
+    )
 
 
 def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]:
@@ -124,7 +127,8 @@ def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...
     """
     try:
         path = Path(name).expanduser()
-        if path.exists():
+        if path.exists() or path.is_symlink():
+            check_file(path)
             return (path.resolve(),), str(path.resolve())
     except (OSError, RuntimeError) as error:
         # A name that the system cannot look up: too long, or with the home of somebody who does not exist.
@@ -144,8 +148,8 @@ def _not_found(path: Path, flag: str) -> BackpropError:
     return BackpropError(Problem("INPUT_DATASET_NOT_FOUND", f"There is no file {path}.{meant}", where=flag))
 
 
-def _tell_layout(paths: tuple[Path, ...], name: str, text_column: str) -> Layout:
-    first = list(itertools.islice(_raw_rows(paths), ROWS_TO_TELL))
+def _tell_layout(rows: Iterator[RawRow], name: str, text_column: str) -> Layout:
+    first = list(itertools.islice(rows, ROWS_TO_TELL))
     readable = [row for row in first if row.problem is None]
     if not readable:
         problems = [row.problem for row in first if row.problem is not None]

@@ -69,6 +69,10 @@ class RowTokenizer:
         decoded = self.tokenizer.decode_batch(learned)
         return [self._cut(row, text) for row, text in zip(whole, decoded, strict=True)]
 
+    def lengths(self, rows: Sequence[Written]) -> list[int]:
+        """The tokens of each row before cutting."""
+        return [len(row.ids) for row in self._whole([("", written) for written in rows])]
+
     def show(self, rows: Sequence[tuple[str, Written]]) -> list[MaskExample]:
         """Each (where, row) in pieces that are learned or not, as far as the sequence length reaches."""
         return [self._pieces(row) for row in self._whole(rows)]

@@ -21,6 +21,9 @@ from backprop.plan.data.excerpt import excerpt
 
 SYSTEM_ROLES = ("system", "developer")
 
+_BARE = len(("role", "content"))
+"""Fields of a message that has nothing beside its text."""
+
 _TEMPLATE_TOKEN = re.compile(
     r"<\|[\w-]{1,40}\|>|<｜[^\n｜]{1,40}｜>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
 )
@@ -61,8 +64,8 @@ def _conversation(conversation: Conversation, *, side: str = "", start: int = 0)
 
 
 def _message(message: Message, turn: int, side: str) -> Iterator[Fault]:
-    content, reasoning = message.get("content", ""), reasoning_of(message)
-    role = message["role"]
+    content, role = message.get("content", ""), message["role"]
+    reasoning = reasoning_of(message) if len(message) > _BARE else ""
     if role == "assistant":
         if not content.strip() and not reasoning.strip() and not message.get("tool_calls"):
             yield Fault(Check.EMPTY_ASSISTANT, "the assistant's turn is blank", turn, side)
@@ -70,7 +73,8 @@ def _message(message: Message, turn: int, side: str) -> Iterator[Fault]:
     elif role == "user" and not content.strip():
         yield Fault(Check.EMPTY_USER, "the user's turn is blank", turn, side)
     yield from _text(content, turn, side)
-    yield from _text(reasoning, turn, side)
+    if reasoning:
+        yield from _text(reasoning, turn, side)
 
 
 def _order(roles: Sequence[str], side: str) -> Iterator[Fault]:

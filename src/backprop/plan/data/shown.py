@@ -84,3 +84,34 @@ def _part(title: str, example: Conversation | Pair | Passage) -> Part:
             for message, learned in zip(example.messages, example.learned, strict=True)
         ),
     )
+
+
+@attrs.frozen
+class SplitReport:
+    """A data set in two parts."""
+
+    dataset: str
+    out_train: str
+    out_heldout: str
+    n_train: int
+    n_heldout: int
+    num_clusters: int
+    """Groups of rows that stay together; a row that is like no other is one."""
+    rows_broken: int
+    """Rows that cannot be read and stand in neither part."""
+
+
+@attrs.frozen
+class DedupeReport:
+    """A data set without its duplicates."""
+
+    dataset: str
+    out: str
+    removed: str
+    rows_kept: int
+    rows_equal: int
+    """Removed, since an earlier row has the same text."""
+    rows_similar: int
+    """Removed, since they are like a row that was kept, or linked to one by others like them."""
+    rows_broken: int
+    """Rows that cannot be read and were left out, too."""

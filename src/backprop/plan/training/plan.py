@@ -37,6 +37,9 @@ from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.targets import check_targets
 from backprop.plan.training.throughput import ThroughputPlan, plan_throughput
 
+_BROKEN_SHOWN = 3
+"""Rows that cannot be used which a refusal names; the others are counted."""
+
 
 @attrs.frozen
 class TrainPlan:
@@ -282,11 +285,13 @@ def _rows(data: DataFacts) -> int | None:
 
 def _broken_rows(data: DataFacts) -> tuple[Problem, ...]:
     parts = [part for part in (data.train, data.heldout) if part is not None]
-    more = sum(part.num_broken - len(part.broken) for part in parts)
-    shown = tuple(problem for part in parts for problem in part.broken)
+    shown = tuple(problem for part in parts for problem in part.broken)[:_BROKEN_SHOWN]
+    more = sum(part.num_broken for part in parts) - len(shown)
     if not more:
         return shown
-    return (*shown, Problem("INPUT_DATASET_INVALID", f"And {more:,} more rows that cannot be read."))
+    message = f"And {more:,} more {'row' if more == 1 else 'rows'} that cannot be used."
+    hint = "`backprop validate` lists them, each with its line, its key and what to do."
+    return (*shown, Problem("INPUT_DATASET_INVALID", message, hint=hint))
 
 
 def extend_plan(plan: TrainPlan, *, steps: int) -> TrainPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias, assert_never
@@ -21,7 +22,7 @@ from backprop.effects.files.rows.opening import (
     opened,
     packaged,
 )
-from backprop.effects.files.rows.raw_row import RawRow, invalid
+from backprop.effects.files.rows.raw_row import RawRow, UnreadableValue, broken, invalid
 from backprop.effects.files.rows.text import read_text
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -69,23 +70,23 @@ Block: TypeAlias = FileRange | HeldLines | HeldRows
 """Some neighbouring rows of a file; can be pickled."""
 
 
-def read_rows(path: Path) -> Iterator[RawRow]:
+def read_rows(path: Path, *, expected: Stamp | None = None) -> Iterator[RawRow]:
     """The rows of a file in order, blank lines left out; a row that cannot be read is a problem in its place.
 
     Memory is bounded: by the longest row that is read (``LONGEST_LINE``), for Parquet by a group of rows. Raises
     ``BackpropError`` for a file that is missing, no regular file, empty, not of its kind, of an unknown kind, damaged,
-    or changed while it is read.
+    or changed while it is read; with ``expected`` also since that stamp was taken.
     """
-    for block in _blocks(path, block_bytes=_STREAM_BYTES, hold=True):
+    for block in _blocks(path, block_bytes=_STREAM_BYTES, hold=True, stamp=expected or check_file(path)):
         yield from rows_of(block)
 
 
-def blocks_of(path: Path, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def blocks_of(path: Path, *, block_bytes: int = BLOCK_BYTES, expected: Stamp | None = None) -> Iterator[Block]:
     """The file in blocks of about ``block_bytes``, in order; their rows are those of :func:`read_rows`.
 
     Memory and errors are as there; the rows of a ``FileRange`` are checked against a change of the file too.
     """
-    return _blocks(path, block_bytes=block_bytes, hold=False)
+    return _blocks(path, block_bytes=block_bytes, hold=False, stamp=expected or check_file(path))
 
 
 def rows_of(block: Block) -> Iterator[RawRow]:
@@ -105,8 +106,22 @@ def lines_of(block: Block) -> Iterator[tuple[int, bytes]]:
         yield from iter_lines(_data(block), first_line=block.first_line)
 
 
-def _blocks(path: Path, *, block_bytes: int, hold: bool) -> Iterator[Block]:
-    stamp = check_file(path)
+def written_rows(block: Block) -> Iterator[bytes]:
+    """Each row as a line of its own: the bytes that stand in the file where rows are lines, else as JSON.
+
+    As many as :func:`rows_of` has; of a row that was not held, nothing. A last line without an end gets one.
+    """
+    if isinstance(block, HeldRows):
+        for row in block.rows:
+            yield b"" if row.problem else json.dumps(row.value, ensure_ascii=False, default=str).encode() + b"\n"
+        return
+    data = _data(block)
+    for line in (data.removeprefix(BOM) if block.first_line == 1 else data).split(b"\n"):
+        if line and not line.isspace():
+            yield line + b"\n"
+
+
+def _blocks(path: Path, *, block_bytes: int, hold: bool, stamp: Stamp) -> Iterator[Block]:
     kind = kind_of(path)
     has_rows = False
     with opened(path, expected=stamp) as stream:
@@ -167,7 +182,13 @@ def _data(block: FileRange | HeldLines) -> bytes:
 
 def _read_parquet(path: Path, stream: IO[bytes]) -> Iterator[tuple[RawRow, int]]:
     for number, (value, num_bytes) in enumerate(packaged(".parquet").rows(stream), start=1):
-        yield RawRow(f"{path}:{number}", value, None, number), num_bytes
+        if isinstance(value, UnreadableValue):
+            yield (
+                broken(str(path), number, f'has a column "{value.column}" that cannot be read: {value.why}'),
+                num_bytes,
+            )
+        else:
+            yield RawRow(f"{path}:{number}", value, None, number), num_bytes
 
 
 _LINE_READERS: dict[str, Callable[[str, bytes, int], Iterator[RawRow]]] = {

@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from backprop.effects.files.rows.json_line import SAVE_AS_UTF8
-from backprop.effects.files.rows.lines import BOM, LONGEST_LINE, LongLine, cut_lines, long_line
+from backprop.effects.files.rows.lines import (
+    BOM,
+    LONGEST_LINE,
+    REMOVE_NUL,
+    SAVE_AS_UTF8,
+    LongLine,
+    cut_lines,
+    long_line,
+)
 from backprop.effects.files.rows.raw_row import RawRow, broken, invalid
 
 _BLOCK_BYTES = 256 << 10
@@ -78,6 +85,8 @@ class _Lines:
         if self.record_bytes > LONGEST_LINE:
             what = f"is in a record that is longer than {LONGEST_LINE >> 20} MiB"
             raise _BrokenLine(broken(self._path, self._line, what, hint="Look for a quote that is not closed."))
+        if b"\0" in line:
+            raise _BrokenLine(broken(self._path, self._line, "has a NUL byte, which is no text", hint=REMOVE_NUL))
         try:
             return line.decode("utf-8") + "\n"
         except UnicodeDecodeError as wrong:

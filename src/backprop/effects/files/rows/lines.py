@@ -14,6 +14,8 @@ LONGEST_LINE = 64 << 20
 """Bytes of the longest line that is read. A row of a million tokens takes some 5 MB."""
 LONGEST_SKIPPED = 1 << 30
 """Bytes after which a line that is not read makes its file one that is not read either: its end may never come."""
+SAVE_AS_UTF8 = "Save the file as UTF-8."
+REMOVE_NUL = "Remove it, for instance with: tr -d '\\000' < FILE > NEW"
 BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _HEAD_BYTES = 4096
@@ -130,7 +132,7 @@ def check_text(path: Path, head: bytes) -> None:
     """Refuse what the first bytes of a file show not to be UTF-8 text."""
     if head.startswith(_UTF16) or _is_wide(head):
         raise invalid(path, "is UTF-16 text", hint="Save it as UTF-8.")
-    if b"\0" in head:
+    if b"\0" in head.partition(b"\n")[0]:
         raise invalid(path, "is not text", hint="The suffix says text; give the file the suffix of its kind.")
 
 

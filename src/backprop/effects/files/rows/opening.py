@@ -53,22 +53,29 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def stem_of(path: Path) -> str:
+    """The file's name without the suffixes of its kind and compression."""
+    name = path.name
+    for suffix in (path.suffix if is_compressed(path) else "", kind_of(path)):
+        name = name[: len(name) - len(suffix)] if suffix and name.lower().endswith(suffix) else name
+    return name
+
+
 def is_compressed(path: Path) -> bool:
     """Whether the file's bytes are not those of its rows."""
     return path.suffix.lower() in COMPRESSIONS
 
 
 def hash_files(paths: tuple[Path, ...]) -> tuple[str, int]:
-    """(SHA-256 over the files' bytes, bytes in all)."""
-    if len(paths) == 1:
-        with paths[0].open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest(), paths[0].stat().st_size
+    """(SHA-256 over the files' bytes, bytes in all). Raises INPUT_DATASET_CHANGED when one changes meanwhile."""
     digest = hashlib.sha256()
+    num_bytes = 0
     for path in paths:
-        with path.open("rb") as stream:
+        with opened(path, unpack=False) as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    return digest.hexdigest(), sum(path.stat().st_size for path in paths)
+                num_bytes += len(block)
+    return digest.hexdigest(), num_bytes
 
 
 def check_file(path: Path) -> Stamp:

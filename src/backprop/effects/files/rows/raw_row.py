@@ -30,6 +30,14 @@ class DamagedFile(Exception):
     """What the modules for packaged kinds raise in place of their libraries' errors."""
 
 
+@attrs.frozen
+class UnreadableValue:
+    """What stands in place of a row of which a column cannot be read."""
+
+    column: str
+    why: str
+
+
 def broken(path: str, line: int, what: str, *, shown: str = "", hint: str = "", raw: bytes | None = None) -> RawRow:
     """A row that cannot be read; ``shown`` is the text around the mistake."""
     where = f"{path}:{line}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backprop.effects.files.rows.json_line import SAVE_AS_UTF8
-from backprop.effects.files.rows.lines import iter_lines
+from backprop.effects.files.rows.lines import REMOVE_NUL, SAVE_AS_UTF8, iter_lines
 from backprop.effects.files.rows.raw_row import RawRow, broken
 
 
 def read_text(path: str, data: bytes, first_line: int) -> Iterator[RawRow]:
     """The rows of whole lines."""
     for line, raw in iter_lines(data, first_line=first_line):
+        if b"\0" in raw:
+            yield broken(path, line, "has a NUL byte, which is no text", hint=REMOVE_NUL, raw=raw)
+            continue
         try:
             value = raw.decode("utf-8")
         except UnicodeDecodeError as wrong:

@@ -9,7 +9,8 @@ import zstandard
 
 from backprop.effects.files.rows.raw_row import DamagedFile
 
-_CHUNK_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 11
+"""Packed bytes taken at once: 4 of them can stand for 128 KiB, so that these are 64 MiB at worst."""
 
 
 class _Reader(io.RawIOBase):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 
 from backprop.plan.data.converting import Target
-from backprop.plan.settings.data import ChatFormat
+from backprop.plan.settings.data import DataSettings, RowFormat
 from backprop.plan.settings.kinds import Choice, Switch, Words
-from backprop.plan.settings.option import opt
-from backprop.plan.settings.verbs.shared import dataset_argument, json_flag
+from backprop.plan.settings.option import opt, part
+from backprop.plan.settings.verbs.shared import config_file, dataset_argument, json_flag, row_format
 
 
 @attrs.frozen
@@ -20,18 +20,13 @@ class DataConvertSettings:
     out: str | None = opt(
         Words(), "--out", unset="<stem>.<layout>.jsonl", help="File to write.", metavar="FILE", file_like=True
     )
-    format: ChatFormat = opt(
-        Choice(ChatFormat),
-        "--format",
-        default=ChatFormat.AUTO,
-        help="Layout of the rows. auto: told from the first rows.",
-    )
-    text_column: str = opt(Words(), "--text-column", default="text", help="Column that holds raw text.", rare=True)
-    dataset_split: str = opt(Words(), "--dataset-split", default="train", help="Split of a Hub data set.", rare=True)
+    format: RowFormat = row_format()
+    data: DataSettings = part(DataSettings, only=("dataset_split", "text_column"))
     skip_bad_rows: bool = opt(
         Switch(),
         "--skip-bad-rows",
         default=False,
         help="Leave out rows that cannot be read or written.",
     )
+    config: str | None = config_file()
     json: bool = json_flag("what was written")

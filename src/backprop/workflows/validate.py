@@ -1,0 +1,117 @@
+"""``backprop validate``: every row of a data set judged before anything is trained on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.row_lengths import LengthCheck
+from backprop.effects.probe.row_source import locate_dataset
+from backprop.effects.probe.validation import BlockJudge, judge_rows, observe_layout
+from backprop.plan.data.judge import RowJudge
+from backprop.plan.data.layout import Layout
+from backprop.plan.data.tally import Limits
+from backprop.plan.data.validation import ValidationReport, make_report, verdict
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+from backprop.plan.facts.absent import Absent
+from backprop.plan.settings.data import DataSettings, RowFormat
+from backprop.plan.settings.model import ModelSettings
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.verbs.validate import ValidateSettings
+from backprop.plan.training.facts import plan_sequence_length
+from backprop.plan.wire.outcome import Outcome, Status, ok
+from backprop.workflows.request import Request
+
+COMMAND = "validate"
+
+
+def run(request: Request[ValidateSettings]) -> Outcome:
+    """Judge the rows; a data set with errors is a report and a problem."""
+    report = _validate(request.settings)
+    problems = verdict(report)
+    if problems:
+        return Outcome(COMMAND, Status.FAILED, report, (*problems, *request.warnings))
+    return ok(COMMAND, report, warnings=request.warnings)
+
+
+def validate_dataset(
+    path: str | os.PathLike[str],
+    *,
+    format: str = "auto",
+    max_errors: int = 100,
+    max_samples: int | None = None,
+    model: str | os.PathLike[str] | None = None,
+    max_seq_length: int | None = None,
+    text_column: str = "text",
+    dataset_split: str = "train",
+) -> ValidationReport:
+    """What is wrong with the rows of a file or of a Hub data set, as ``backprop validate`` reports it.
+
+    ``report.is_valid`` says whether there is no error; ``report.errors`` and ``report.warnings`` are the first
+    findings, each with its line, key and remedy. Raises ``BackpropError`` when the data set cannot be read, or a
+    value cannot be used.
+    """
+    return _validate(
+        ValidateSettings(
+            dataset=os.fspath(path),
+            format=_format_named(format),
+            max_errors=_at_least_one("max_errors", max_errors),
+            max_samples=None if max_samples is None else _at_least_one("max_samples", max_samples),
+            model=None if model is None else os.fspath(model),
+            max_seq_length=max_seq_length,
+            data=DataSettings(dataset_split=dataset_split, text_column=text_column),
+        )
+    )
+
+
+def _validate(settings: ValidateSettings) -> ValidationReport:
+    paths, name = locate_dataset(settings.dataset, settings.data.dataset_split, flag="DATASET")
+    lengths = _length_check(settings)
+    detection = observe_layout(paths, text_column=settings.data.text_column)
+    is_told = settings.format is RowFormat.AUTO
+    layout = detection.layout if is_told else Layout(settings.format.value)
+    judge = BlockJudge(RowJudge(layout, is_told, settings.data.text_column), lengths)
+    tally = judge_rows(paths, judge, Limits(settings.max_errors, settings.max_samples))
+    return make_report(tally, detection, layout, name=name)
+
+
+def _length_check(settings: ValidateSettings) -> LengthCheck | None:
+    if settings.model is None:
+        if settings.max_seq_length is not None:
+            message = "--max-seq-length counts tokens, and without a model there are none."
+            raise BackpropError(
+                Problem("INPUT_VALIDATION_FAILED", message, where="--max-seq-length", hint="Pass --model too.")
+            )
+        return None
+    model = observe_model(settings.model)
+    if isinstance(model, Absent):
+        raise BackpropError(model.problem)
+    if model.directory is None:
+        assert model.files_absent is not None, "a model without files says why it has none"
+        raise BackpropError(model.files_absent.problem)
+    asked = ModelSettings()
+    if settings.max_seq_length is not None:
+        asked = attrs.evolve(asked, max_seq_length=settings.max_seq_length)
+    length = plan_sequence_length(asked, model, origins=Origins())
+    directory = str(Path(model.directory).absolute())
+    return LengthCheck(directory, settings.data.chat_template, length.value)
+
+
+def _format_named(word: str) -> RowFormat:
+    try:
+        return RowFormat(word)
+    except ValueError:
+        words = ", ".join(member.value for member in RowFormat)
+        message = f'format is "{word}"; expected one of {words}.'
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="format")) from None
+
+
+def _at_least_one(name: str, number: int) -> int:
+    if number < 1:
+        message = f"{name} is {number}; expected a whole number of at least 1."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=name))
+    return number
