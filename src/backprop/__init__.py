@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backprop.plan.data.check import Finding
+    from backprop.plan.data.quality_report import DataReport
     from backprop.plan.data.validation import ValidationReport
     from backprop.plan.decision import Decision, Problem, Refused, Severity
     from backprop.plan.errors import CATALOGUE, BackpropError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from backprop.plan.training.fingerprint import fingerprint
     from backprop.plan.training.plan import TrainPlan, extend_plan, plan_train
     from backprop.plan.wire.converter import from_data, to_data
+    from backprop.workflows.data_report import analyze_dataset
     from backprop.workflows.observation import observe
     from backprop.workflows.trainer import Trainer
     from backprop.workflows.validate import validate_dataset
@@ -55,6 +57,7 @@ _HOMES = {
     "CheckpointManifest": "plan.runs.checkpoint",
     "CheckpointSaved": "plan.events",
     "DataFacts": "plan.facts.dataset",
+    "DataReport": "plan.data.quality_report",
     "DataSettings": "plan.settings.data",
     "DatasetFacts": "plan.facts.dataset",
     "Decision": "plan.decision",
@@ -89,6 +92,7 @@ _HOMES = {
     "Trainer": "workflows.trainer",
     "TrainingSettings": "plan.settings.training",
     "ValidationReport": "plan.data.validation",
+    "analyze_dataset": "workflows.data_report",
     "extend_plan": "plan.training.plan",
     "fingerprint": "plan.training.fingerprint",
     "from_data": "plan.wire.converter",
@@ -108,6 +112,7 @@ __all__ = [
     "CheckpointManifest",
     "CheckpointSaved",
     "DataFacts",
+    "DataReport",
     "DataSettings",
     "DatasetFacts",
     "Decision",
@@ -143,6 +148,7 @@ __all__ = [
     "TrainingSettings",
     "ValidationReport",
     "__version__",
+    "analyze_dataset",
     "extend_plan",
     "fingerprint",
     "from_data",

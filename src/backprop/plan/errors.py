@@ -66,6 +66,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("INPUT_DATASET_FORMAT_UNSUPPORTED", "The rows are in no format that is known.", "Use messages, conversations, instruction/output, prompt/completion or text."),
         _entry("INPUT_DATASET_VALIDATION_FAILED", "Rows of the data set would train wrongly.", "Fix the rows named.", exit_code=65),
         _entry("INPUT_DATASET_CHANGED", "A data set changed while it was read.", "Try again when nothing writes to it any more.", retryable=True),
+        _entry("INPUT_DATASET_REPORT_THRESHOLD", "A data set is past a limit that was set for its quality.", "Clean the data, or raise the limit.", exit_code=65),
         _entry("INPUT_TARGETS_EMPTY", "No token of the data would be learned.", "Check that the rows have assistant turns, and that they fit --max-seq-length."),
         _entry("INPUT_TARGETS_EVERYTHING", "Every token of the conversations would be learned, prompts included.", "Pass --train-on-prompt if this is meant."),
         _entry("INPUT_TARGETS_LOST", "The chat template drops text that should be learned.", "Choose another --chat-template, or accept it with --allow-lost-targets."),

@@ -76,7 +76,7 @@ def judge_block(block: Block, *, judge: BlockJudge, limits: Limits) -> Tally:
         if layout is not None and _is_certain(row, layout, text_column):
             tally.add_fine(row.value["label"] if layout is Layout.KTO else None)
         else:
-            judged = _judge(row, judge.rows)
+            judged = judge_raw(row, judge.rows)
             tally.add(judged.findings, label=_label(judged), layout=judged.layout)
     return tally
 
@@ -94,7 +94,7 @@ def _judge_with_lengths(block: Block, judge: RowJudge, lengths: LengthCheck, tal
     """Rows in batches, since tokenizers are fast at many texts at once; one with an error needs no length."""
     rows = rows_of(block)
     while batch := list(itertools.islice(rows, _LENGTH_BATCH)):
-        judged = [_judge(row, judge) for row in batch]
+        judged = [judge_raw(row, judge) for row in batch]
         sound = [None if has_error(j.findings) else j.example for j in judged]
         long = length_findings(list(zip(batch, sound, strict=True)), lengths)
         for one, more in zip(judged, long, strict=True):
@@ -103,7 +103,8 @@ def _judge_with_lengths(block: Block, judge: RowJudge, lengths: LengthCheck, tal
                 return
 
 
-def _judge(row: RawRow, judge: RowJudge) -> Judged:
+def judge_raw(row: RawRow, judge: RowJudge) -> Judged:
+    """What is wrong with a row as the file holds it."""
     if row.problem is not None:
         return Judged((_unreadable(row),))
     return judge.judge(row.value, where=row.where, line=row.line)

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import assert_never
 
-from backprop.plan.data.conversation import Conversation, Example, Message, Pair, Passage, reasoning_of
+from backprop.plan.data.conversation import (
+    Conversation,
+    Example,
+    Message,
+    Pair,
+    Passage,
+    Preference,
+    Rated,
+    reasoning_of,
+)
 
 DIGEST_BYTES = 16
 """128 bits: among a thousand million different texts two share a digest with a chance of 1 in 10**21."""
@@ -58,8 +67,23 @@ def _parts(example: Example) -> Iterator[str]:
         yield example.completion
     elif isinstance(example, Passage):
         yield example.text
+    elif isinstance(example, Rated):
+        yield from _parts(example.example)
+    elif isinstance(example, Preference):
+        yield from _parts(example.chosen)
+        yield from _answer(example.rejected)
     else:
         assert_never(example)
+
+
+def _answer(rejected: Conversation | Pair) -> Iterator[str]:
+    """The rejected side without the prompt, which stands in the chosen one."""
+    if isinstance(rejected, Pair):
+        yield rejected.completion
+    else:
+        for message, is_learned in zip(rejected.messages, rejected.learned, strict=True):
+            if is_learned:
+                yield from _said(message)
 
 
 def _said(message: Message) -> Iterator[str]:

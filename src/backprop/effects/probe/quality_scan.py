@@ -1,0 +1,220 @@
+"""One pass over a data set for its report, in blocks that processes share.
+
+What is found depends neither on the number of processes nor on the blocks. In memory are a few blocks, the sums, and of
+each row its line, its digest and what the search for duplicates needs.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import attrs
+import numpy as np
+
+from backprop.effects.files.rows import Block, blocks_of, rows_of
+from backprop.effects.probe.block_workers import map_blocks, num_cpus
+from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
+from backprop.effects.probe.row_quality import RowMeter, example_of
+from backprop.effects.probe.validation import observe_layout
+from backprop.plan.data.compared import compared_text, digests_of
+from backprop.plan.data.excerpt import excerpt
+from backprop.plan.data.judge import RowJudge
+from backprop.plan.data.layout import Layout
+from backprop.plan.data.quality_report import Cluster, ContaminationFacts, DuplicateFacts, ScanFacts
+from backprop.plan.data.quality_tally import MOST_PLACES, QualityTally
+from backprop.plan.data.shingles import ShingleSets, shared_excerpt, shingles_of
+
+_BATCH_ROWS = 1024
+"""Rows measured at once: tokenizing and taking shingles is fast for many texts together."""
+_CLUSTERS_SHOWN = 10
+_TOLD_BYTES = 64 << 20
+"""Progress is told of files larger than this, a quarter at a time."""
+
+T = TypeVar("T")
+Tell: TypeAlias = Callable[[str], None]
+Batch: TypeAlias = tuple[bytes, ShingleSets]
+"""Of some rows the digests, and the shingles."""
+
+
+@attrs.frozen
+class Scan:
+    """What is looked at, and how."""
+
+    paths: tuple[Path, ...]
+    name: str
+    layout: Layout | None
+    """The layout that was asked for; None to tell it from the first rows."""
+    text_column: str
+    dup_threshold: float
+    against: tuple[Path, ...] = ()
+    against_name: str = ""
+    max_rows: int | None = None
+    meter: RowMeter = RowMeter()
+    num_processes: int | None = None
+    """None for one a processor."""
+
+
+@attrs.frozen(eq=False)
+class BlockFacts:
+    """What one block adds."""
+
+    tally: QualityTally
+    lines: bytes
+    """Of each parsed row the line, 8 bytes each."""
+    batches: tuple[Batch, ...]
+    """What is compared of the parsed rows."""
+
+
+def scan_quality(scan: Scan, *, tell: Tell) -> ScanFacts:
+    """Everything that the report is made of; ``tell`` hears what is being done.
+
+    Raises ``BackpropError`` when a file cannot be read, and RUNTIME_DISK_FULL when the shingles find no room.
+    """
+    detection = observe_layout(scan.paths, text_column=scan.text_column)
+    layout = scan.layout or detection.layout
+    with DuplicateFinder(threshold=scan.dup_threshold, num_processes=scan.num_processes) as finder:
+        reading = _Reading(scan, RowJudge(layout, scan.layout is None, scan.text_column), finder, tell)
+        complete = reading.read()
+        against_rows = reading.read_against() if scan.against else 0
+        tell("comparing rows")
+        found = finder.finish()
+    contamination = None
+    if scan.against:
+        places = tuple(reading.where(row) for row in found.contaminated[:MOST_PLACES].tolist())
+        contamination = ContaminationFacts(scan.against_name, against_rows, len(found.contaminated), places)
+    return ScanFacts(
+        dataset=scan.name,
+        tally=reading.tally,
+        detection=detection,
+        layout=layout,
+        token_source=scan.meter.token_source,
+        dup_threshold=scan.dup_threshold,
+        duplicates=_duplicates(found, reading),
+        contamination=contamination,
+        complete=complete,
+    )
+
+
+class _Reading:
+    """The rows on their way into the sums and to the finder of duplicates."""
+
+    def __init__(self, scan: Scan, judge: RowJudge, finder: DuplicateFinder, tell: Tell) -> None:
+        self._scan, self._judge, self._finder, self._tell = scan, judge, finder, tell
+        self.tally = QualityTally()
+        self._lines = array("q")
+        self._starts: list[int] = []
+        """Of each file the number of its first parsed row."""
+
+    def read(self) -> bool:
+        """Every row that was asked for; whether these were all."""
+        limit = self._scan.max_rows
+        for number, path in enumerate(self._scan.paths):
+            self._starts.append(len(self._lines))
+            measure = partial(measure_block, judge=self._judge, meter=self._scan.meter, file=number)
+            for block, facts in self._mapped(measure, path):
+                left = None if limit is None else limit - self.tally.rows
+                if left is not None and facts.tally.rows > left:
+                    # The last row that was asked for is within this block, which is measured once more, up to there.
+                    self._take(measure(block, max_rows=left))
+                    return False
+                self._take(facts)
+        return True
+
+    def read_against(self) -> int:
+        """The rows of the other data set; how many could be read."""
+        scan = self._scan
+        detection = observe_layout(scan.against, text_column=scan.text_column)
+        judge = RowJudge(scan.layout or detection.layout, scan.layout is None, scan.text_column)
+        num_rows = 0
+        for path in scan.against:
+            for _, (texts, batches) in self._mapped(partial(compare_block, judge=judge), path):
+                num_rows += texts
+                for digests, sets in batches:
+                    self._finder.add_against(digests, sets)
+        return num_rows
+
+    def where(self, row: int) -> str:
+        """``file:line`` of a parsed row, by its number."""
+        file = bisect.bisect(self._starts, row) - 1
+        return f"{self._scan.paths[file]}:{self._lines[row]}"
+
+    def _take(self, facts: BlockFacts) -> None:
+        self.tally.extend(facts.tally)
+        self._lines.frombytes(facts.lines)
+        for digests, sets in facts.batches:
+            self._finder.add(digests, sets)
+
+    def _mapped(self, work: Callable[[Block], T], path: Path) -> Iterator[tuple[Block, T]]:
+        size, seen, told = path.stat().st_size, 0, 0
+        self._tell(f"reading {path.name}")
+        num_processes = self._scan.num_processes or num_cpus()
+        with closing(map_blocks(work, blocks_of(path), num_processes=num_processes)) as done:
+            for block, facts in done:
+                yield block, facts
+                seen += block.num_bytes
+                quarter = 4 * seen // size
+                if size > _TOLD_BYTES and told < quarter < 4:
+                    told = quarter
+                    self._tell(f"reading {path.name}: {25 * quarter} %")
+
+
+def measure_block(
+    block: Block, *, judge: RowJudge, meter: RowMeter, file: int, max_rows: int | None = None
+) -> BlockFacts:
+    """What is found in the rows of a block, or in the first ``max_rows`` of them."""
+    tally, lines, batches = QualityTally(), array("q"), []
+    rows = itertools.islice(rows_of(block), max_rows)
+    while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+        measured = meter.measure(batch, judge, file=file)
+        for row in measured:
+            tally.add(row)
+        parsed = [row for row in measured if row.example is not None]
+        lines.extend(row.order[1] for row in parsed)
+        batches.append(_compared([row.compared for row in parsed]))
+    return BlockFacts(tally, lines.tobytes(), tuple(batches))
+
+
+def compare_block(block: Block, *, judge: RowJudge) -> tuple[int, tuple[Batch, ...]]:
+    """(rows that could be read, what is compared of them)."""
+    num_rows, batches = 0, []
+    rows = rows_of(block)
+    while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+        texts = [compared_text(example) for row in batch if (example := example_of(row, judge)) is not None]
+        num_rows += len(texts)
+        batches.append(_compared(texts))
+    return num_rows, tuple(batches)
+
+
+def _compared(texts: list[str]) -> Batch:
+    return digests_of(texts), shingles_of(texts)
+
+
+def _duplicates(found: Duplicates, reading: _Reading) -> DuplicateFacts:
+    first = found.clusters.first
+    sizes = np.bincount(first, minlength=len(first)) if len(first) else np.empty(0, np.int64)
+    heads = np.flatnonzero(sizes > 1)
+    largest = heads[np.argsort(-sizes[heads], kind="stable")][:_CLUSTERS_SHOWN]
+    similar = {pair.row: pair for pair in found.pairs}
+    clusters = []
+    for head in largest.tolist():
+        members = np.flatnonzero(first == head)[:MOST_PLACES].tolist()
+        pair = similar.get(head)
+        places = tuple(reading.where(row) for row in members)
+        clusters.append(Cluster(int(sizes[head]), places, round(pair.similarity, 4) if pair else 1.0))
+    texts = reading.tally.texts
+    shared = (shared_excerpt(text, found.boilerplate.hashes) for text in texts if len(found.boilerplate.hashes))
+    return DuplicateFacts(
+        exact=found.exact_removable,
+        removable=found.clusters.num_removable,
+        num_clusters=len(heads),
+        clusters=tuple(clusters),
+        boilerplate_share=round(found.boilerplate.share, 4),
+        boilerplate=excerpt(next(filter(None, shared), "")),
+    )

@@ -1,0 +1,137 @@
+"""``backprop data report``: what a data set is like, before anything is trained on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from backprop.effects.files.atomic import write_atomic
+from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.quality_scan import Scan, scan_quality
+from backprop.effects.probe.row_quality import RowMeter, Tokens
+from backprop.effects.probe.row_source import locate_dataset
+from backprop.plan.data.layout import Layout
+from backprop.plan.data.page import quality_page
+from backprop.plan.data.quality import Gates
+from backprop.plan.data.quality_report import DataReport, make_report
+from backprop.plan.decision import Problem, Refused, warning
+from backprop.plan.errors import BackpropError
+from backprop.plan.events import Stage
+from backprop.plan.facts.absent import Absent
+from backprop.plan.settings.data import RowFormat
+from backprop.plan.settings.resolve import Layer, Source, resolve
+from backprop.plan.settings.verbs.data_report import DataReportSettings
+from backprop.plan.wire.outcome import Outcome, Status, ok
+from backprop.workflows.request import Emit, Request, ignore
+
+COMMAND = "data report"
+
+
+def run(request: Request[DataReportSettings]) -> Outcome:
+    """Scan, judge, write the page; a tripped gate is a report and a problem."""
+    settings = request.settings
+    report, problems = _report(settings, request.emit)
+    if settings.html is not None:
+        path = Path(settings.html).absolute()
+        report = attrs.evolve(report, html=str(path))
+        write_atomic(path, quality_page(report))
+    warnings = (*_idle(settings), *request.warnings)
+    if problems:
+        return Outcome(COMMAND, Status.FAILED, report, (*problems, *warnings))
+    return ok(COMMAND, report, warnings=warnings)
+
+
+def analyze_dataset(
+    path: str | os.PathLike[str],
+    *,
+    format: str = "auto",
+    against: str | os.PathLike[str] | None = None,
+    max_samples: int | None = None,
+    dup_threshold: float = 0.9,
+    fail_on_dups: float | None = None,
+    fail_on_contamination: float | None = None,
+    max_outlier_rate: float | None = None,
+    strict: bool = False,
+    model: str | os.PathLike[str] | None = None,
+    text_column: str = "text",
+    dataset_split: str = "train",
+) -> DataReport:
+    """The quality of a file or of a Hub data set, as ``backprop data report`` tells it.
+
+    ``report.verdict`` is PASS, WARN or FAIL, and ``report.failed_thresholds`` says why it is FAIL: a gate that trips is
+    part of the report and raises nothing. Raises ``BackpropError`` when a data set cannot be read, or a value cannot
+    be used.
+    """
+    values = {
+        "dataset": os.fspath(path),
+        "format": format,
+        "against": None if against is None else os.fspath(against),
+        "max_samples": max_samples,
+        "dup_threshold": dup_threshold,
+        "fail_on_dups": fail_on_dups,
+        "fail_on_contamination": fail_on_contamination,
+        "max_outlier_rate": max_outlier_rate,
+        "strict": strict,
+        "model": None if model is None else os.fspath(model),
+        "data.text_column": text_column,
+        "data.dataset_split": dataset_split,
+    }
+    given = {key: value for key, value in values.items() if value is not None}
+    resolved = resolve(DataReportSettings, [Layer(Source.CALL, "", given, typed=True)])
+    if isinstance(resolved, Refused):
+        raise BackpropError(*resolved.problems)
+    return _report(resolved.settings, ignore)[0]
+
+
+def _report(settings: DataReportSettings, emit: Emit) -> tuple[DataReport, tuple[Problem, ...]]:
+    split = settings.data.dataset_split
+    paths, name = locate_dataset(settings.dataset, split, flag="DATASET")
+    against: tuple[Path, ...] = ()
+    against_name = ""
+    if settings.against is not None:
+        against, against_name = locate_dataset(settings.against, split, flag="--against")
+    scan = Scan(
+        paths=paths,
+        name=name,
+        layout=None if settings.format is RowFormat.AUTO else Layout(settings.format.value),
+        text_column=settings.data.text_column,
+        dup_threshold=settings.dup_threshold,
+        against=against,
+        against_name=against_name,
+        max_rows=settings.max_samples,
+        meter=RowMeter(_tokens(settings)),
+    )
+    gates = Gates(
+        fail_on_dups=settings.fail_on_dups,
+        fail_on_contamination=settings.fail_on_contamination,
+        max_outlier_rate=settings.max_outlier_rate,
+        strict=settings.strict,
+    )
+    return make_report(scan_quality(scan, tell=lambda stage: emit(Stage(stage))), gates)
+
+
+def _tokens(settings: DataReportSettings) -> Tokens | None:
+    if settings.model is None:
+        return None
+    model = observe_model(settings.model)
+    if isinstance(model, Absent):
+        raise BackpropError(model.problem)
+    if model.directory is None:
+        assert model.files_absent is not None, "a model without files says why it has none"
+        raise BackpropError(model.files_absent.problem)
+    return Tokens(settings.model, str(Path(model.directory).absolute()), settings.data.chat_template)
+
+
+def _idle(settings: DataReportSettings) -> tuple[Problem, ...]:
+    """Settings that change nothing without another one."""
+    found = []
+    if settings.fail_on_contamination is not None and settings.against is None:
+        message = "--fail-on-contamination checks nothing without --against."
+        hint = "Pass --against FILE, the held-out rows."
+        found.append(warning("CONFIG_INVALID_SETTING", message, where="--fail-on-contamination", hint=hint))
+    if settings.data.chat_template is not None and settings.model is None:
+        message = "--chat-template changes nothing without --model: lengths are estimated."
+        found.append(warning("CONFIG_INVALID_SETTING", message, where="--chat-template", hint="Pass --model."))
+    return tuple(found)
