@@ -25,8 +25,9 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
 from backprop.plan.training.evaluation import EvaluationState, should_stop
+from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan, plan_train
-from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail
 from backprop.workflows.observation import observed
 from tests.plan.training.worlds import card
