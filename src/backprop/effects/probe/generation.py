@@ -8,11 +8,13 @@ from pathlib import Path
 
 from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.tokenizer import ChatTokenizer
+from backprop.effects.store.index import read_history
 from backprop.plan.data.conversation import RowError
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import PromptFacts, TargetFacts
+from backprop.plan.runs.course import resume_command
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -25,7 +27,10 @@ def observe_target(path: str) -> TargetFacts | Absent:
     """The adapter or the model that ``path`` leads to; Absent carries INPUT_VALIDATION_FAILED."""
     top = Path(path).expanduser()
     if not top.exists():
-        return _absent(f"{path} does not exist.", "Give the --output of a train run, or an adapter directory.")
+        hint = (
+            "Give the --output of a train run, OUTPUT/runs/RUN_ID for the adapter of one run, or an adapter directory."
+        )
+        return _absent(f"{path} does not exist.", hint)
     if not top.is_dir():
         return _absent(f"{path} is not a directory.", "Give the directory that the adapter's files stand in.")
     for directory in _newest_first([top / inside for inside in INSIDE]):
@@ -36,8 +41,19 @@ def observe_target(path: str) -> TargetFacts | Absent:
     looked_for = f"{ADAPTER_CONFIG} or config.json, there or in {', '.join(f'{name}/' for name in INSIDE if name)}"
     return _absent(
         f"{path} holds neither an adapter nor a model: there is no {looked_for}.",
-        "If a run was to write there, see how it ended with `backprop runs`.",
+        _way_on(top),
     )
+
+
+def _way_on(top: Path) -> str:
+    """What to do about an output directory, or the directory of a run, in which nothing is finished."""
+    rows = [*read_history(top).rows, *(row for row in read_history(top.parent.parent).rows if row.run_id == top.name)]
+    for row in rows:
+        if row.run_status.is_resumable:
+            output = top if top.name != row.run_id else top.parent.parent
+            command = resume_command(row.run_id, output_dir=str(output))
+            return f"Run {row.run_id} stopped after {row.steps_done} of {row.num_steps} steps; go on with `{command}`."
+    return "If a run was to write there, see how it ended with `backprop runs -o DIR`."
 
 
 def _newest_first(places: list[Path]) -> list[Path]:
