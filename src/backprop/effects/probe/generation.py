@@ -27,9 +27,7 @@ def observe_target(path: str) -> TargetFacts | Absent:
     """The adapter or the model that ``path`` leads to; Absent carries INPUT_VALIDATION_FAILED."""
     top = Path(path).expanduser()
     if not top.exists():
-        hint = (
-            "Give the --output of a train run, OUTPUT/runs/RUN_ID for the adapter of one run, or an adapter directory."
-        )
+        hint = "Give the --output of a train run, OUTPUT/runs/RUN_ID for that of one run, or an adapter directory."
         return _absent(f"{path} does not exist.", hint)
     if not top.is_dir():
         return _absent(f"{path} is not a directory.", "Give the directory that the adapter's files stand in.")
@@ -47,13 +45,18 @@ def observe_target(path: str) -> TargetFacts | Absent:
 
 def _way_on(top: Path) -> str:
     """What to do about an output directory, or the directory of a run, in which nothing is finished."""
-    rows = [*read_history(top).rows, *(row for row in read_history(top.parent.parent).rows if row.run_id == top.name)]
-    for row in rows:
-        if row.run_status.is_resumable:
-            output = top if top.name != row.run_id else top.parent.parent
-            command = resume_command(row.run_id, output_dir=str(output))
-            return f"Run {row.run_id} stopped after {row.steps_done} of {row.num_steps} steps; go on with `{command}`."
-    return "If a run was to write there, see how it ended with `backprop runs -o DIR`."
+    is_run = top.absolute().parent.name == "runs"
+    output = top.absolute().parent.parent if is_run else top
+    try:
+        rows = [row for row in read_history(output).rows if not is_run or row.run_id == top.name]
+    except BackpropError:
+        rows = []
+    stopped = next((row for row in rows if row.run_status.is_resumable), None)
+    if stopped is None:
+        return "If a run was to write there, see how it ended with `backprop runs -o DIR`."
+    command = resume_command(stopped.run_id, output_dir=str(output))
+    done = f"{stopped.steps_done} of {stopped.num_steps} steps"
+    return f"Run {stopped.run_id} stopped after {done}; go on with `{command}`."
 
 
 def _newest_first(places: list[Path]) -> list[Path]:
