@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "model.name": ("{other_model}", {}, ""),
     "model.load_in_4bit": ("false", {}, ON_A_CARD),
     "model.max_seq_length": ("64", {"data.allow_truncation": "true"}, ""),
-    "model.dtype": ("bfloat16", {}, ""),
+    "model.dtype": ("float32", {}, ON_A_CARD),
     "model.trust_remote_code": ("true", {}, ""),
     "data.dataset_name": ("{other_data}", {}, ""),
     "data.max_samples": ("7", {}, ""),
@@ -78,7 +79,7 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "training.keep_checkpoints": ("1", {}, ""),
     "training.eval_every": ("5", HOLDOUT, ""),
     "training.early_stopping": ("3", HOLDOUT, ""),
-    "training.bf16": ("true", {}, ""),
+    "training.bf16": ("false", {}, ON_A_CARD),
     "training.fp16": ("true", {}, ON_A_CARD),
     "training.seed": ("7", {}, ""),
     "training.backend": ("cpu", {}, ON_A_CARD),
@@ -101,7 +102,7 @@ PERMISSIONS = {
 }
 """Settings that only turn a refusal into a run."""
 
-ELSEWHERE = {
+ELSEWHERE: dict[str, Callable[..., object]] = {
     "data.dataset_split": test_hub.test_the_split_that_was_asked_for_is_read,
     "training.full_ft_ceiling_billions": (
         test_ceiling.test_where_memory_would_do_the_refusal_says_so_and_how_to_raise_the_bound
