@@ -193,7 +193,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--mode": ((), ("--mode", "full")),
     "--full-ft-offload": (("--mode", "full"), ("--mode", "full", "--full-ft-offload")),
     "--full-ft-ceiling-billions": ((), ("--full-ft-ceiling-billions", "0.4")),
-    "--bf16": (("--no-load-in-4bit", "--dtype", "float32"), ("--no-load-in-4bit", "--dtype", "float32", "--bf16")),
+    "--bf16": (("--no-load-in-4bit", "--no-bf16", "--no-fp16"), ("--no-load-in-4bit", "--bf16", "--no-fp16")),
     "--fp16": (("--mode", "full"), ("--mode", "full", "--fp16")),
     "--method": ((), ("--method", "orpo")),
     "--lora-preset": ((), ("--lora-preset", "fast")),
