@@ -61,7 +61,6 @@ def test_every_update_has_the_full_batch_and_the_counts_agree(settings: TrainSet
         seen == plan.length.steps.value * plan.batch.effective
         or abs(seen / plan.length.steps.value - plan.batch.effective) < 1e-6
     )
-    assert plan.checkpoints.every.value <= plan.length.steps.value
 
 
 @given(train_settings(), train_facts())
@@ -124,12 +123,8 @@ def test_a_full_plan_differs_from_that_of_an_adapter_in_what_is_trained(
     plan = planned(attrs.evolve(settings, training=asked), roomy)
     assert from_data(to_data(plan), TrainPlan) == plan
     other = planned(settings, facts)
-    assert (plan.batch, plan.length, plan.data, plan.checkpoints) == (
-        other.batch,
-        other.length,
-        other.data,
-        other.checkpoints,
-    )
+    assert (plan.batch, plan.length, plan.data) == (other.batch, other.length, other.data)
+    assert attrs.evolve(plan.checkpoints, num_bytes=other.checkpoints.num_bytes) == other.checkpoints
     assert other.adapter is not None
     assert plan.adapter is None
     assert plan.num_trainable == plan.model.num_parameters

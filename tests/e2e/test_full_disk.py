@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -32,11 +33,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def fill(file: Path) -> None:
-    """Write until the disk is full."""
+def fill(file: Path, *, leaving: int = 0) -> None:
+    """Write until the disk is full, but for so many bytes."""
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as ballast:
         while ballast.write(b"x" * 4096):
             pass
+    os.truncate(file, file.stat().st_size - leaving)
 
 
 def test_a_checkpoint_that_no_longer_fits_is_told_and_the_one_before_stands(
@@ -46,7 +48,8 @@ def test_a_checkpoint_that_no_longer_fits_is_told_and_the_one_before_stands(
     flags = (*FAST, "--steps", "80", "--save-steps", "20")
     process = start("train", "-m", model, "-d", data, *flags, *output, cwd=tmp_path)
     process.wait_until_it_says("step 22/80")
-    fill(small_disk / "ballast")
+    # Events and the record still fit, a checkpoint does not.
+    fill(small_disk / "ballast", leaving=72 * 1024)
     full = process.ended()
     assert full.code == 2, full.stdout + full.stderr
     assert "RUNTIME_DISK_FULL" in full.stderr
