@@ -70,6 +70,7 @@ def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit
             max_seq_length=length.value,
             seed=settings.training.seed,
             tokenizer=tokenizer,
+            method=settings.training.method,
             rows=rows,
         )
         facts = TrainFacts(

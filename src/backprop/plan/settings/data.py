@@ -20,6 +20,8 @@ class ChatFormat(enum.Enum):
     COMPLETION = "completion"
     CHATML = "chatml"
     RAW = "raw"
+    PREFERENCE = "preference"
+    KTO = "kto"
 
 
 class RowFormat(enum.Enum):
@@ -48,7 +50,8 @@ class DataSettings:
         unset="required",
         help="Data set: a .jsonl, .ndjson, .json, .csv, .tsv, .parquet or .txt file (also .gz, .zst), or a Hub data "
         "set (owner/name, or owner/name:configuration). Rows have messages, conversations (or conversation), "
-        "instruction and output (or response), prompt and completion (or response), or text.",
+        "instruction and output (or response), prompt and completion (or response), or text; chosen and rejected for "
+        "--method orpo and simpo, prompt, completion and label for kto.",
         metavar="FILE|NAME",
         file_like=True,
     )

@@ -24,10 +24,16 @@ from backprop.plan.training.fit import FitPlan
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
 from backprop.plan.training.full import plan_full
 from backprop.plan.training.full_precision import Rounding
-from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
+from backprop.plan.training.learning_rate import (
+    LearningRatePlan,
+    check_clamp,
+    check_learning_rate,
+    plan_learning_rate,
+)
 from backprop.plan.training.length import LengthPlan, plan_length
 from backprop.plan.training.memory import MemoryBudget
 from backprop.plan.training.mode import check_mode
+from backprop.plan.training.objective import SUPERVISED, ObjectivePlan, check_objective, plan_objective
 from backprop.plan.training.offload import OffloadPlan
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
@@ -81,6 +87,8 @@ class TrainPlan:
     """How updates are rounded into bfloat16 weights that are trained; None when those are float32, or an adapter's."""
     offload: OffloadPlan | None = None
     """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
+    objective: ObjectivePlan = SUPERVISED
+    """What is minimised."""
 
     @property
     def num_trainable(self) -> int:
@@ -114,9 +122,9 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
 
     place = Place(model, hardware, software, rail.value)
-    update = plan_update(
-        settings.training, rail=rail.value, hardware=hardware, objective=Objective.SFT, origins=origins
-    )
+    method = settings.training.method
+    update = plan_update(settings.training, rail=rail.value, hardware=hardware, objective=method, origins=origins)
+    objective, of_objective = plan_objective(settings.training, data.train, origins=origins)
     shape = _sequences(settings, place, data=data, update=update, origins=origins)
     footprint = plan_footprint(settings, place, update=update, sequences=shape.for_memory(data), origins=origins)
     batch = shape.batch(update, footprint.fit if isinstance(footprint, Footprint) else None)
@@ -143,14 +151,19 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         *_check_size(settings, place, footprint, sequences=shape.for_memory(data), data=data, origins=origins),
         *whole.problems,
         *check_mode(settings, origins=origins),
+        *check_objective(settings, method=method, origins=origins),
+        *of_objective,
         *_broken_rows(data),
         *(
             problem
             for part in (data.train, data.heldout)
             if part is not None
-            for problem in check_targets(part, settings.data, sequence_length=batch.sequence_length.value)
+            for problem in check_targets(
+                part, settings.data, sequence_length=batch.sequence_length.value, objective=method
+            )
         ),
         *check_learning_rate(rate, steps=steps, origins=origins),
+        *check_clamp(settings.training, rate, origins=origins),
         *check_evaluation(settings.training, evaluation),
     )
     if errors_among(problems):
@@ -184,6 +197,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
             recomputes=footprint.fit.gradient_checkpointing.value,
             sequence=shape.for_memory(data).longest,
             tokens_per_step=None if length.tokens is None else length.tokens / steps,
+            objective=method,
         ),
         evaluation=evaluation,
         checkpoints=checkpoints,
@@ -194,6 +208,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         mode=settings.training.mode,
         rounding=whole.rounding,
         offload=whole.offload,
+        objective=objective,
     )
 
 
@@ -224,13 +239,15 @@ class _SequencePlan:
     length: Decision[int]
     packing: Decision[bool]
     packed_length: Decision[int] | None
+    objective: Objective
 
     def for_memory(self, data: DataFacts) -> Sequences:
         """The longest sequence that there is, or that there may be where rows were not tokenized."""
         heldout = self._longest_row(data.heldout) if data.heldout else None
         if self.packed_length is not None:
             return Sequences(self.packed_length.value, is_packed=True, longest_heldout=heldout)
-        return Sequences(self._longest_row(data.train), is_packed=False, longest_heldout=heldout)
+        longest = self._longest_row(data.train)
+        return Sequences(longest, is_packed=False, longest_heldout=heldout, objective=self.objective)
 
     def _longest_row(self, data: DatasetFacts) -> int:
         lengths = data.tokens.length_counts if data.tokens else ()
@@ -257,9 +274,10 @@ def _sequences(
         data=data.train,
         sequence_length=longest.value,
         effective=update.effective,
+        objective=settings.training.method,
         origins=origins,
     )
-    return _SequencePlan(longest, packing, packed_length)
+    return _SequencePlan(longest, packing, packed_length, settings.training.method)
 
 
 def _tokenizer(settings: TrainSettings, facts: TrainFacts) -> tuple[TokenizerFacts | None, tuple[Problem, ...]]:

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DatasetFacts, RowCount, TokenFacts
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import DataSettings
 
 TRUNCATED_REFUSED_SHARE = 0.1
 """Above this share of cut rows the data and the sequence length do not belong together."""
 
 
-def check_targets(data: DatasetFacts, settings: DataSettings, *, sequence_length: int) -> tuple[Problem, ...]:
+def check_targets(
+    data: DatasetFacts, settings: DataSettings, *, sequence_length: int, objective: Objective = Objective.SFT
+) -> tuple[Problem, ...]:
     """Every way in which the rows would silently train wrongly, each with its number and its remedy."""
     tokens = data.tokens
     if tokens is None:
@@ -21,7 +24,7 @@ def check_targets(data: DatasetFacts, settings: DataSettings, *, sequence_length
     return (
         *_empty(tokens, rows, data.name),
         *_everything(tokens, rows, settings),
-        *_truncated(tokens, rows, settings, sequence_length),
+        *_truncated(tokens, rows, settings, sequence_length, objective),
         *_lost(tokens, rows, settings),
         *_unended(tokens, rows),
     )
@@ -54,18 +57,26 @@ def _everything(tokens: TokenFacts, rows: int, settings: DataSettings) -> Iterat
         yield warning("INPUT_TARGETS_EVERYTHING", message, where=where, hint="They have an answer but no prompt.")
 
 
-def _truncated(tokens: TokenFacts, rows: int, settings: DataSettings, sequence_length: int) -> Iterator[Problem]:
+def _truncated(
+    tokens: TokenFacts, rows: int, settings: DataSettings, sequence_length: int, objective: Objective
+) -> Iterator[Problem]:
     cut = tokens.truncated
     if not cut.rows:
         return
+    is_cut = objective is Objective.SFT
+    consequence = "lose their end" if is_cut else "are left out, since a cut answer is not the one that was judged"
+    otherwise = "cuts them" if is_cut else "trains on the others"
     message = (
-        f"{_share(cut, rows)} are longer than {sequence_length:,} tokens and lose their end; "
+        f"{_share(cut, rows)} are longer than {sequence_length:,} tokens and {consequence}; "
         f"the longest has {tokens.longest_uncut:,}, 99 % have at most {tokens.uncut_p99:,}."
     )
     hint = f"Pass --max-seq-length {tokens.uncut_p99} to keep 99 % whole, or {tokens.longest_uncut} to keep all"
     if cut.rows / max(1, rows) > TRUNCATED_REFUSED_SHARE and not settings.allow_truncation:
         yield Problem(
-            "INPUT_TARGETS_TRUNCATED", message, where=cut.example, hint=f"{hint}; --allow-truncation cuts them."
+            "INPUT_TARGETS_TRUNCATED",
+            message,
+            where=cut.example,
+            hint=f"{hint}; --allow-truncation {otherwise}.",
         )
     else:
         yield warning("INPUT_TARGETS_TRUNCATED", message, where=cut.example, hint=f"{hint}.")
