@@ -74,7 +74,7 @@ def adapted(plan: TrainPlan, *, moved: bool) -> PeftModel:
     assert plan.model.directory is not None
     model = add_adapter(plan.adapter, load_base(plan, plan.model.directory), base=plan.model)
     if moved:
-        torch.manual_seed(5)
+        torch.manual_seed(10)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
@@ -156,6 +156,7 @@ def expected_kto(plan: TrainPlan, model: PeftModel, rows: list[Row], good: list[
     with torch.no_grad():
         mismatched = [with_answer_of(row, rows[place - 1]) for place, row in enumerate(rows)]
         divergence = max(0.0, sum(log_ratio(row).item() for row in mismatched) / len(rows))
+    assert divergence > 0.01, "there is one to take into account"
     losses = [
         weights[is_good] * (1 - torch.sigmoid(0.1 * (log_ratio(row) - divergence) * (1 if is_good else -1)))
         for row, is_good in zip(rows, good, strict=True)
