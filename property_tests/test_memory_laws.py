@@ -16,7 +16,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.memory.predict import predict, sized
 from backprop.plan.memory.shape import MemoryShape
@@ -144,7 +143,7 @@ def test_the_largest_trainable_tensors_stand_where_they_are_trained(case: Case) 
     model, training = case
     plan = predict(model, training)
     if training.method is MemoryMethod.FULL:
-        assert (plan.bytes_of(TermName.FROZEN_WEIGHTS) > 0) == (training.objective is Objective.KTO)
+        assert plan.bytes_of(TermName.FROZEN_WEIGHTS) == 0
     else:
         assert plan.bytes_of(TermName.FROZEN_WEIGHTS) > 0
     assert (plan.host_bytes > 0) == training.offload

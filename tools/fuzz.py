@@ -20,8 +20,10 @@ from property_tests.strategies.data_files import data_files
 
 from backprop.effects.files.rows import RawRow, blocks_of, lines_of, read_rows, rows_of
 from backprop.effects.probe.dataset import observe_data
+from backprop.plan.data.checks import check_example
+from backprop.plan.data.compared import compared_text
 from backprop.plan.data.conversation import RowError, content_hash
-from backprop.plan.data.layout import UNTRAINABLE, Layout, describe_keys, layout_of
+from backprop.plan.data.layout import Layout, describe_keys, layout_of
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError, hint_for
@@ -79,9 +81,12 @@ def _use(row: RawRow | str) -> None:
         return
     describe_keys(row.value)
     layout_of(row.value, text_column="text")
-    for layout in set(Layout) - set(UNTRAINABLE):
+    for layout in Layout:
         try:
-            content_hash(read_row(row.value, layout, text_column="text"), seed=1)
+            example = read_row(row.value, layout, text_column="text")
+            content_hash(example, seed=1)
+            check_example(example)
+            compared_text(example)
         except RowError:
             continue
 

@@ -64,7 +64,7 @@ def trainings(draw: st.DrawFn, model: MemoryShape, *, offloads: bool = True) -> 
     """Any training of the model whose memory is counted."""
     method = draw(st.sampled_from(MemoryMethod))
     objective = draw(st.sampled_from(Objective))
-    can_offload = method is MemoryMethod.FULL and not objective.has_reference and model.experts is None
+    can_offload = method is MemoryMethod.FULL and model.experts is None
     return TrainingShape(
         device=draw(st.sampled_from(Device)),
         method=method,

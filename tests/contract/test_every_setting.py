@@ -46,6 +46,7 @@ from tests.tiny import make_tiny_model, write_conversations
 
 FULL = PrecisionPlan(Decision(False, "", ""), Decision(NumberFormat.FLOAT32, "", ""))
 ON_A_CARD = "the machine has a card"
+TRACES = {"data.dataset_name": "{traces}", "data.reasoning_trace": "true"}
 HOLDOUT = {"data.eval_split": "0.2"}
 CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "model.name": ("{other_model}", {}, ""),
@@ -59,6 +60,9 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "data.chat_format": ("raw", {"data.dataset_name": "{texts}"}, ""),
     "data.chat_template": ("llama3", {}, ""),
     "data.train_on_prompt": ("true", {}, ""),
+    "data.reasoning_trace": ("true", {"data.dataset_name": "{traces}"}, ""),
+    "data.min_trace_tokens": ("40", TRACES, ""),
+    "data.max_trace_tokens": ("100", TRACES, ""),
     "data.shuffle": ("false", {}, ""),
     "data.packing": ("false", {"training.gradient_accumulation_steps": "1"}, ""),
     "data.eval_split": ("0.25", {}, ""),
@@ -98,6 +102,8 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
 
 PERMISSIONS = {
     "data.allow_lost_targets": ({"data.dataset_name": "{thinking}", "data.chat_template": "{stripping}"}, "true"),
+    "data.skip_bad_rows": ({"data.dataset_name": "{broken}"}, "true"),
+    "data.max_bad_share": ({"data.dataset_name": "{broken}"}, "0.1"),
     "data.allow_truncation": ({"model.max_seq_length": "50"}, "true"),
 }
 """Settings that only turn a refusal into a run."""
@@ -133,6 +139,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     thinking = directory / "thinking.jsonl"
     turns = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "<think>Hm.</think>One."}]
     thinking.write_text((json.dumps({"messages": turns}) + "\n") * 30, encoding="utf-8")
+    traces = directory / "traces.jsonl"
+    with traces.open("w", encoding="utf-8") as file:
+        for i in range(30):
+            answer = f"<think>{'Hm. ' * i}</think>One."
+            file.write(json.dumps({"messages": [turns[0], {"role": "assistant", "content": answer}]}) + "\n")
+    broken = directory / "broken.jsonl"
+    broken.write_text(write_conversations(directory / "whole.jsonl").read_text(encoding="utf-8") + "{\n", "utf-8")
     stripping = directory / "stripping.jinja"
     stripping.write_text(
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'].split('</think>')[-1] }}<|im_end|>\n"
@@ -146,6 +159,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "other_data": str(write_conversations(directory / "more.jsonl", rows=50)),
         "texts": str(texts),
         "thinking": str(thinking),
+        "traces": str(traces),
+        "broken": str(broken),
         "stripping": str(stripping),
     }
 

@@ -30,9 +30,21 @@ def _started(e: Any) -> str:
 
 def _step(e: Any) -> str:
     return (
-        f"step {e.step}/{e.num_steps}  loss {e.loss:.4f}  lr {e.learning_rate:.2e}  "
+        f"step {e.step}/{e.num_steps}  loss {e.loss:.4f}{_rewards(e.rewards)}  lr {e.learning_rate:.2e}  "
         f"{e.tokens_per_second:.0f} tokens/s  ETA {duration(e.eta_seconds)}"
     )
+
+
+def _evaluated(e: Any) -> str:
+    best = "  (best so far)" if e.is_best else ""
+    return f"step {e.step}  held-out loss {e.loss:.4f}{_rewards(e.rewards)}{best}"
+
+
+def _rewards(rewards: Any) -> str:
+    if rewards is None:
+        return ""
+    margin = "" if rewards.margin is None else f"  margin {rewards.margin:+.4f}"
+    return f"{margin}  right {rewards.accuracy:.0%}"
 
 
 def _recovered(e: Any) -> str:
@@ -67,7 +79,7 @@ LINES: dict[str, Callable[[Any], str]] = {
     "Started": _started,
     "Stage": lambda e: str(e.name),
     "Step": _step,
-    "Evaluated": lambda e: f"step {e.step}  held-out loss {e.loss:.4f}{'  (best so far)' if e.is_best else ''}",
+    "Evaluated": _evaluated,
     "CheckpointSaved": lambda e: f"checkpoint of step {e.step} saved",
     "CheckpointRemoved": lambda e: f"checkpoint of step {e.step} removed",
     "StoppedEarly": lambda e: f"stopped at step {e.step}: no better held-out loss since step {e.best_step}",

@@ -48,6 +48,28 @@ class Progressed:
 
 
 @attrs.frozen
+class Rewards:
+    """How a preference method judges answers, as means; a reward is what the method makes of an answer's likelihood.
+
+    Of ORPO and SimPO beta times the mean log-probability of its tokens, of KTO beta times the log-ratio to the base
+    model, in nats.
+    """
+
+    chosen: float | None
+    """Of better answers, or good ones; None where there were none."""
+    rejected: float | None
+    """Of worse answers, or bad ones."""
+    accuracy: float
+    """Share of pairs whose chosen answer has the larger reward; for KTO of answers on the right side of the
+    divergence from the base model."""
+
+    @property
+    def margin(self) -> float | None:
+        """By how much better answers are ahead; None where one side is missing."""
+        return None if self.chosen is None or self.rejected is None else self.chosen - self.rejected
+
+
+@attrs.frozen
 class Step:
     """The loss and rates over the steps since the last one of its kind."""
 
@@ -55,22 +77,26 @@ class Step:
     num_steps: int
     epoch: float
     loss: float
-    """Mean negative log-likelihood a supervised token, in nats."""
+    """Mean negative log-likelihood a supervised token, in nats; of a preference method the mean over rows."""
     learning_rate: float
     grad_norm: float | None
     tokens_per_second: float
     """All tokens that went through the model a second of wall time."""
     eta_seconds: float | None
+    rewards: Rewards | None = None
+    """None without a preference method."""
 
 
 @attrs.frozen
 class Evaluated:
-    """The held-out loss at a step, in nats a supervised token."""
+    """The held-out loss at a step, in nats a supervised token; of a preference method the mean over rows."""
 
     step: int
     loss: float
     num_tokens: int
     is_best: bool
+    rewards: Rewards | None = None
+    """None without a preference method."""
 
 
 @attrs.frozen

@@ -62,7 +62,7 @@ def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit
     hardware = observe_hardware(settings.training.output_dir)
     model = observe_model(settings.model.name)
     tokenizer = _tokenizer(settings, model)
-    length = plan_sequence_length(settings.model, model, origins=origins)
+    length = plan_sequence_length(settings.model, model, origins=origins, has_traces=settings.data.reasoning_trace)
     rows = RowSinks() if keep_rows and not isinstance(tokenizer, Absent) else None
     try:
         emit(Stage("reading the data"))
@@ -71,6 +71,7 @@ def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit
             max_seq_length=length.value,
             seed=settings.training.seed,
             tokenizer=tokenizer,
+            method=settings.training.method,
             rows=rows,
         )
         facts = TrainFacts(

@@ -69,6 +69,7 @@ def _examples(settings: TrainSettings, seen: Observation, plan: TrainPlan) -> tu
         max_seq_length=plan.batch.sequence_length.value,
         tokenizer=seen.tokenizer,
         count=settings.show_mask,
+        method=settings.training.method,
     )
 
 

@@ -203,3 +203,16 @@ def test_a_mask_is_shown_in_pieces(tmp_path: Path) -> None:
     (only,) = mask_examples(whole, max_seq_length=99, tokenizer=TOKENIZER, count=2)
     assert [piece.learned for piece in only.pieces] == [False, True]
     assert only.pieces[0].text == "<|im_start|>"
+
+
+def test_rows_without_a_good_trace_are_left_out_and_counted(tmp_path: Path) -> None:
+    long = "<think>" + "Well then. " * 20 + "</think>Yes"
+    rows = [turns("Hi", "<think>" + "Hm. " * 10 + "</think>Yes"), turns("Hi", "Yes"), turns("Hi", long)]
+    path = file_of(tmp_path, *rows, turns("Hi", "<think>Hm."))
+    train = facts_of(path, reasoning_trace=True, max_trace_tokens=40).train
+    assert train.traces is not None
+    assert (train.traces.kept, train.traces.left_out, train.num_broken) == (1, 3, 0)
+    assert (train.traces.empty, train.traces.too_long) == (RowCount(1, f"{path}:2"), RowCount(1, f"{path}:3"))
+    assert train.traces.unbalanced == RowCount(1, f"{path}:4")
+    assert tokens_of(train).sequences == 1
+    assert facts_of(path).train.traces is None

@@ -18,7 +18,9 @@ from backprop.effects.train.session import train
 from backprop.effects.train.task import PlannedMemory, TrainResult, TrainTask
 from backprop.plan.data.order import epoch_order
 from backprop.plan.events import Event, Step
+from backprop.plan.facts.dataset import Ratings
 from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
@@ -30,8 +32,9 @@ Row = tuple[list[int], list[int]]
 class ListRows:
     """Rows in a list, in the shape of a token store."""
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: list[Row], good: list[bool] | None = None) -> None:
         self.rows = rows
+        self.good = good
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,6 +45,9 @@ class ListRows:
     def row(self, index: int) -> tuple[memoryview, memoryview]:
         ids, mask = self.rows[index]
         return memoryview(array.array("i", ids)), memoryview(bytearray(mask))
+
+    def is_good(self, index: int) -> bool:
+        return self.good[index] if self.good else True
 
 
 def make_rows(count: int, *, seed: int = 0, longest: int = 40) -> list[Row]:
@@ -55,11 +61,16 @@ def make_rows(count: int, *, seed: int = 0, longest: int = 40) -> list[Row]:
 
 
 def make_plan(model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = None, **groups: Any) -> TrainPlan:
+    method = groups.get("training", {}).get("method", Objective.SFT)
+
     def facts_of(some: list[Row]) -> Any:
         lengths: dict[int, int] = {}
-        for ids, _ in some:
-            lengths[len(ids)] = lengths.get(len(ids), 0) + 1
-        return dataset(tokens(tuple(sorted(lengths.items()))))
+        each = method.sequences_per_row
+        for place in range(0, len(some), each):
+            longest = max(len(ids) for ids, _ in some[place : place + each])
+            lengths[longest] = lengths.get(longest, 0) + 1
+        ratings = Ratings(len(some) // 2, len(some) - len(some) // 2) if method is Objective.KTO else None
+        return dataset(tokens(tuple(sorted(lengths.items()))), ratings=ratings)
 
     base = {"training": {"max_steps": 4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}}
     merged = {name: {**base.get(name, {}), **groups.get(name, {})} for name in {*base, *groups, "lora"}}
@@ -97,6 +108,8 @@ def run(
     directory: Path,
     *,
     heldout: list[Row] | None = None,
+    good: list[bool] | None = None,
+    heldout_good: list[bool] | None = None,
     resume_from: Path | None = None,
     on_event: Callable[[Event], None] = lambda _event: None,
     card: Card | None = None,
@@ -117,8 +130,8 @@ def run(
     task = TrainTask(
         model_dir=plan.model.directory,
         staging_dir=directory / ".partial-checkpoint",
-        rows=ListRows(rows),
-        heldout=ListRows(heldout) if heldout else None,
+        rows=ListRows(rows, good),
+        heldout=ListRows(heldout, heldout_good) if heldout else None,
         resume_from=resume_from,
         evaluations=EvaluationState(),
         commit_checkpoint=commit,

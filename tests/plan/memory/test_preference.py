@@ -1,4 +1,4 @@
-"""ORPO, SimPO and KTO against the allocations of TRL's trainers."""
+"""ORPO, SimPO and KTO against the allocations of the trainer that carries them out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.memory.predict import predict
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
-from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
+from backprop.plan.memory.training import LossHead, TrainingShape
 from tests.plan.memory.test_predict import SMALL as LLAMA_1B
 from tests.plan.memory.trainers import TinyRun, stand_in_for_triton
 
@@ -36,28 +36,9 @@ WIDE_VOCABULARY = LlamaConfig(
     bos_token_id=None,
     eos_token_id=2,
 )
-NARROW_VOCABULARY = LlamaConfig(
-    vocab_size=320,
-    hidden_size=128,
-    intermediate_size=512,
-    num_hidden_layers=8,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    pad_token_id=0,
-    bos_token_id=None,
-    eos_token_id=2,
-)
 LORA = TrainingShape(sequence=64, batch=2, attention=AttentionKernel.EAGER)
-FULL = attrs.evolve(LORA, method=MemoryMethod.FULL)
-CASTING = attrs.evolve(FULL, objective=Objective.KTO, fp32_weights=True, sequence=24)
 SMALL = MemoryShape.from_config(WIDE_VOCABULARY.to_dict())
 ADAPTED = TrainingShape(batch=2)
-FULLY = attrs.evolve(ADAPTED, method=MemoryMethod.FULL)
-LOSSES = [(Objective.ORPO, 10), (Objective.SIMPO, 8)]
-"""Bytes of each logit of both sequences: fp32 logits and their gradients, of all tokens and of those with a next one.
-
-ORPO keeps the log-softmax of the chosen half besides.
-"""
 
 
 def bytes_of_the_step(plan: MemoryPlan, training: TrainingShape) -> int:
@@ -67,62 +48,37 @@ def bytes_of_the_step(plan: MemoryPlan, training: TrainingShape) -> int:
 
 
 @pytest.mark.parametrize(
-    ("training", "config"),
+    "training",
     [
-        pytest.param(attrs.evolve(LORA, objective=Objective.ORPO), WIDE_VOCABULARY, id="orpo-lora"),
-        pytest.param(attrs.evolve(LORA, objective=Objective.ORPO, batch=1), WIDE_VOCABULARY, id="orpo-one-pair"),
-        pytest.param(
-            attrs.evolve(FULL, objective=Objective.ORPO, autocast=False), WIDE_VOCABULARY, id="orpo-full-pure-bf16"
-        ),
-        pytest.param(
-            attrs.evolve(LORA, objective=Objective.SIMPO, checkpoints=False), WIDE_VOCABULARY, id="simpo-lora-all-saved"
-        ),
-        pytest.param(attrs.evolve(FULL, objective=Objective.SIMPO), WIDE_VOCABULARY, id="simpo-full"),
-        pytest.param(attrs.evolve(LORA, objective=Objective.KTO), WIDE_VOCABULARY, id="kto-lora"),
-        pytest.param(
-            attrs.evolve(FULL, objective=Objective.KTO, checkpoints=False), WIDE_VOCABULARY, id="kto-full-all-saved"
-        ),
-        pytest.param(
-            attrs.evolve(CASTING, checkpoints=False, accumulation=2),
-            NARROW_VOCABULARY,
-            id="kto-full-casts-of-the-reference",
-        ),
+        pytest.param(attrs.evolve(LORA, objective=Objective.ORPO), id="orpo"),
+        pytest.param(attrs.evolve(LORA, objective=Objective.ORPO, batch=1, accumulation=2), id="orpo-one-pair"),
+        pytest.param(attrs.evolve(LORA, objective=Objective.SIMPO, checkpoints=False), id="simpo-all-saved"),
+        pytest.param(attrs.evolve(LORA, objective=Objective.KTO), id="kto"),
+        pytest.param(attrs.evolve(LORA, objective=Objective.KTO, checkpoints=False), id="kto-all-saved"),
+        pytest.param(attrs.evolve(LORA, objective=Objective.KTO, autocast=False, fp32_weights=True), id="kto-float32"),
     ],
 )
 def test_a_step_allocates_what_is_predicted(
-    training: TrainingShape, config: LlamaConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    training: TrainingShape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in_for_triton(monkeypatch)
-    allocated = TinyRun(training, config).measured(tmp_path).peak_bytes
-    predicted = predict(MemoryShape.from_config(config.to_dict()), training)
-    assert bytes_of_the_step(predicted, training) == pytest.approx(allocated, rel=0.01)
+    step, before = TinyRun(training, WIDE_VOCABULARY).measured(tmp_path, monkeypatch)
+    predicted = bytes_of_the_step(predict(SMALL, training), training)
+    assert predicted == pytest.approx(step.peak_bytes, rel=0.01)
+    assert before.peak_bytes < predicted
+    assert (before.peak_bytes > 10_000) == (training.objective is Objective.KTO)
 
 
-@pytest.mark.parametrize(("objective", "bytes_of_a_logit"), LOSSES)
-def test_pairs_keep_logits_and_gradients_in_fp32(objective: Objective, bytes_of_a_logit: int) -> None:
-    plan = predict(LLAMA_1B, attrs.evolve(ADAPTED, objective=objective))
-    logits = next(term.bytes for term in plan.terms if term.name is TermName.LOGITS)
-    assert plan.moment == "loss"
-    num_logits = 2 * ADAPTED.batch * ADAPTED.sequence * LLAMA_1B.vocab_size
-    assert logits / num_logits == pytest.approx(bytes_of_a_logit, rel=0.01)
+@pytest.mark.parametrize("training", [ADAPTED, attrs.evolve(ADAPTED, checkpoints=False)])
+def test_a_pair_takes_what_two_sequences_take(training: TrainingShape) -> None:
+    two = predict(LLAMA_1B, attrs.evolve(training, batch=4, pad_mask=True))
+    for objective in (Objective.ORPO, Objective.SIMPO):
+        assert predict(LLAMA_1B, attrs.evolve(training, objective=objective, pad_mask=True)).terms == two.terms
 
 
-@pytest.mark.parametrize("training", [ADAPTED, FULLY, attrs.evolve(ADAPTED, checkpoints=False)])
-def test_more_of_the_model_is_asked_for_from_one_objective_to_the_next(training: TrainingShape) -> None:
-    sft, kto, simpo, orpo = (
-        predict(LLAMA_1B, attrs.evolve(training, objective=objective)).peak_bytes
-        for objective in (Objective.SFT, Objective.KTO, Objective.SIMPO, Objective.ORPO)
-    )
-    assert sft <= kto
-    assert sft < simpo < orpo
-
-
-def test_the_reference_of_a_full_fine_tuning_is_a_second_model() -> None:
-    plan = predict(LLAMA_1B, attrs.evolve(FULLY, objective=Objective.KTO))
-    terms = {term.name: term.bytes for term in plan.terms}
-    assert terms[TermName.FROZEN_WEIGHTS] == terms[TermName.TRAINABLE_WEIGHTS]
-    adapted = predict(LLAMA_1B, attrs.evolve(ADAPTED, objective=Objective.KTO))
-    assert adapted.terms[0] == predict(LLAMA_1B, ADAPTED).terms[0]
+def test_the_passes_of_the_reference_are_over_before_the_graph_is_there() -> None:
+    supervised = predict(LLAMA_1B, attrs.evolve(ADAPTED, pad_mask=True))
+    assert predict(LLAMA_1B, attrs.evolve(ADAPTED, objective=Objective.KTO, pad_mask=True)).terms == supervised.terms
 
 
 @pytest.mark.parametrize("objective", [Objective.ORPO, Objective.SIMPO, Objective.KTO])

@@ -1,4 +1,4 @@
-"""TRL's preference trainers for one step of a tiny model on the CPU, with what Triton's kernels allocate on a card."""
+"""One step of the preference trainer with a tiny model on the CPU, with what Triton's kernels allocate on a card."""
 
 from __future__ import annotations
 
@@ -8,48 +8,24 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from datasets import Dataset
-from peft import LoraConfig
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-from trl import KTOConfig, KTOTrainer
-from trl.experimental.cpo import CPOConfig, CPOTrainer, cpo_trainer
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer, orpo_trainer
 from trl.kernels import chunked_logprob
 from trl.trainer import utils
 
-from backprop.plan.memory.objective import Objective
-from backprop.plan.memory.training import MemoryMethod, TrainingShape
+from backprop.effects.train import trainer as trainers
+from backprop.effects.train.loading import add_adapter
+from backprop.effects.train.preference_trainer import PreferenceTrainer
+from backprop.effects.train.sequences import TrainingBatches
+from backprop.plan.memory.training import TrainingShape
+from backprop.plan.training.arguments import sft_arguments
+from backprop.plan.training.plan import TrainPlan
+from tests.effects.train.runs import ListRows, Row, make_plan
 from tests.plan.memory.allocations import Allocations
 from tests.tiny import make_tiny_model
-
-ROWS = 4
-LONG = "x" * 200
-"""A response that is cut at the greatest length, whatever that is here."""
-PAIRS = [{"prompt": "a", "chosen": f"{LONG}{row}", "rejected": f"{LONG}r{row}"} for row in range(ROWS)]
-LABELLED = [{"prompt": "a", "completion": f"{LONG}{row}", "label": row % 2 == 0} for row in range(ROWS)]
-
-
-class _LogProbKernel(torch.autograd.Function):
-    """The tensors of ``trl.kernels.logprob_entropy`` without their values."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        log_probs = torch.zeros(logits.shape[:-1])
-        entropy, log_z, expected = (torch.empty_like(log_probs) for _ in range(3))
-        ctx.save_for_backward(logits, index, log_z, expected)
-        del entropy
-        return log_probs
-
-    @staticmethod
-    def backward(ctx: Any, *_grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        logits = ctx.saved_tensors[0]
-        return torch.zeros_like(logits, memory_format=torch.contiguous_format), None
 
 
 def stand_in_for_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace what computes elsewhere than on a card, and computes otherwise there, by its allocations on a card."""
-    for module in (orpo_trainer, cpo_trainer):
-        monkeypatch.setattr(module, "selective_log_softmax", _LogProbKernel.apply)
     monkeypatch.setattr(utils, "_use_triton", lambda _device: True)
     monkeypatch.setattr(chunked_logprob, "_forward_tile", lambda *_, **__: None)
     monkeypatch.setattr(chunked_logprob, "_backward_tile", lambda tile, *_, **__: tile.zero_())
@@ -58,62 +34,71 @@ def stand_in_for_triton(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @attrs.frozen
 class TinyRun:
-    """One step of a training, of a model of which ``config`` says the sizes."""
+    """One update of a training, of a model of which ``config`` says the sizes; all but first tokens are learned."""
 
     training: TrainingShape
     config: LlamaConfig
 
-    def measured(self, directory: Path) -> Allocations:
-        """What the last micro-step allocates."""
+    def measured(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Allocations, Allocations]:
+        """What the last pass allocates, and what the passes before it do that have no gradients."""
+        monkeypatch.setattr(
+            trainers, "sft_arguments", lambda plan, **places: {**sft_arguments(plan, **places), **self._on_a_card()}
+        )
+        trainer = self._trainer(directory)
+        step, before = Allocations(), Allocations()
+        training_step, count = trainer.training_step, trainer._get_num_items_in_batch
+
+        def measured_step(*args: Any, **kwargs: Any) -> torch.Tensor:
+            with step.measured():
+                loss: torch.Tensor = training_step(*args, **kwargs)
+            return loss
+
+        def measured_count(*args: Any) -> int:
+            with before.measured():
+                return count(*args)
+
+        monkeypatch.setattr(trainer, "training_step", measured_step)
+        monkeypatch.setattr(trainer, "_get_num_items_in_batch", measured_count)
+        trainer.train()
+        return step, before
+
+    def _on_a_card(self) -> dict[str, Any]:
+        return {"bf16": self.training.autocast, "save_strategy": "no"}
+
+    def _rows(self) -> list[Row]:
+        training = self.training
+        length, count = training.sequence, training.sequences * training.accumulation
+        return [([3 + row] * length, [0] + [1] * (length - 1)) for row in range(count)]
+
+    def _plan(self, directory: Path, rows: list[Row]) -> TrainPlan:
+        training = self.training
+        return make_plan(
+            directory,
+            rows,
+            training={
+                "method": training.objective,
+                "max_steps": 1,
+                "per_device_train_batch_size": training.batch,
+                "gradient_accumulation_steps": training.accumulation,
+            },
+            lora={"r": training.rank, "use_gradient_checkpointing": training.checkpoints},
+        )
+
+    def _trainer(self, directory: Path) -> PreferenceTrainer:
         make_tiny_model(directory)
         tokenizer = AutoTokenizer.from_pretrained(directory)
         dtype = torch.float32 if self.training.fp32_weights else torch.bfloat16
         LlamaForCausalLM(self.config).to(dtype).save_pretrained(directory)
         model = LlamaForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation="eager")
-        trainer = self._trainer(model, tokenizer, directory)
-        allocations = Allocations()
-        step = trainer.training_step
-
-        def measured_step(*args: Any, **kwargs: Any) -> torch.Tensor:
-            with allocations.measured():
-                loss: torch.Tensor = step(*args, **kwargs)
-            return loss
-
-        trainer.training_step = measured_step
-        trainer.train()
-        return allocations
-
-    def _trainer(self, model: LlamaForCausalLM, tokenizer: Any, directory: Path) -> Any:
-        training = self.training
-        lora = LoraConfig(r=training.rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        given: dict[str, Any] = {
-            "model": model,
-            "processing_class": tokenizer,
-            "peft_config": None if training.method is MemoryMethod.FULL else lora,
-        }
-        options = self._options(directory)
-        match training.objective:
-            case Objective.KTO:
-                return KTOTrainer(args=KTOConfig(**options), train_dataset=Dataset.from_list(LABELLED), **given)
-            case Objective.ORPO:
-                return ORPOTrainer(args=ORPOConfig(**options), train_dataset=Dataset.from_list(PAIRS), **given)
-            case _:
-                simpo = CPOConfig(**options, loss_type="simpo", cpo_alpha=0.0)
-                return CPOTrainer(args=simpo, train_dataset=Dataset.from_list(PAIRS), **given)
-
-    def _options(self, directory: Path) -> dict[str, Any]:
-        return {
-            "output_dir": str(directory),
-            "max_length": self.training.sequence,
-            "per_device_train_batch_size": self.training.batch,
-            "gradient_accumulation_steps": self.training.accumulation,
-            "max_steps": 1,
-            "bf16": self.training.autocast,
-            "use_cpu": True,
-            "gradient_checkpointing": self.training.checkpoints,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False},
-            "optim": "adamw_torch",
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-        }
+        rows = self._rows()
+        plan = self._plan(directory, rows)
+        assert plan.adapter is not None
+        return PreferenceTrainer(
+            plan,
+            model=add_adapter(plan.adapter, model, base=plan.model),
+            tokenizer=tokenizer,
+            batches=TrainingBatches(plan, ListRows(rows, [row % 2 == 0 for row in range(len(rows))])),
+            callbacks=[],
+            staging_dir=directory / "staging",
+            commit_checkpoint=lambda staged, _step: staged,
+        )

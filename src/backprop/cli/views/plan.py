@@ -8,6 +8,7 @@ from typing import Any
 from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
+from backprop.plan.memory.objective import Objective
 from backprop.plan.quantity import about, gib, quantity
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.plan import TrainPlan
@@ -100,20 +101,22 @@ def _dataset(name: str, data: DatasetFacts, plan: TrainPlan) -> Iterator[Line]:
     if data.tokens is None:
         return
     if name == "rows":
-        yield from _tokens(data.tokens)
+        yield from _tokens(data.tokens, plan)
+        if data.ratings is not None:
+            yield "rated", f"{data.ratings.desirable:,} good", f"and {data.ratings.undesirable:,} bad answers"
         yield _line("longest row", plan.batch.sequence_length, f"at most {plan.batch.sequence_length.value:,} tokens")
     else:
         yield "", f"{data.tokens.tokens:,} tokens", f"{data.tokens.supervised_tokens:,} of them measured"
 
 
-def _tokens(tokens: TokenFacts) -> Iterator[Line]:
+def _tokens(tokens: TokenFacts, plan: TrainPlan) -> Iterator[Line]:
     share = tokens.supervised_tokens / tokens.tokens if tokens.tokens else 0
     lengths = f"half of the rows have up to {tokens.uncut_p50:,}, nine in ten up to {tokens.uncut_p90:,}"
     yield "tokens", f"{tokens.tokens:,}", f"{lengths}, the longest has {tokens.longest_uncut:,}"
     yield "learned", f"{tokens.supervised_tokens:,} ({share:.0%})", "the answers and the tokens that end them"
     if tokens.truncated.rows:
         yield (
-            "cut",
+            "cut" if plan.objective.method.value is Objective.SFT else "left out",
             _count(tokens.truncated.rows, "row"),
             f"longer than the sequence, such as {tokens.truncated.example}",
         )
@@ -147,14 +150,16 @@ def _adapter(plan: TrainPlan, adapter: AdapterPlan) -> Iterator[Line]:
 
 def _run(plan: TrainPlan) -> Iterator[Line]:
     batch, length = plan.batch, plan.length
+    yield from _objective(plan)
     yield _line("packing", batch.packing, "on" if batch.packing.value else "off")
     if batch.packed_length is not None:
         yield _line("packed length", batch.packed_length, f"{batch.packed_length.value:,} tokens")
     yield _line("batch", batch.micro_batch)
     yield _line("accumulation", batch.accumulation)
-    yield "", f"{_count(batch.effective, 'sequence')} a step", f"{batch.micro_batch.value} × {batch.accumulation.value}"
+    unit = "pair" if plan.objective.method.value.is_paired else "sequence"
+    yield "", f"{_count(batch.effective, unit)} a step", f"{batch.micro_batch.value} × {batch.accumulation.value}"
     yield _line("steps", length.steps, f"{length.steps.value:,}")
-    passes = f"{length.epochs:.2f} passes over {_count(length.sequences, 'sequence')}"
+    passes = f"{length.epochs:.2f} passes over {_count(length.sequences, unit)}"
     if length.tokens is not None:
         yield "", f"{quantity(length.tokens)} tokens", f"{quantity(length.supervised_tokens or 0)} learned, in {passes}"
     else:
@@ -170,6 +175,21 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
         "the newest, and the best by held-out loss" if plan.evaluation else "the newest",
     )
     yield "output", plan.output_dir, f"a directory of its own below {plan.output_dir}/runs"
+
+
+def _objective(plan: TrainPlan) -> Iterator[Line]:
+    objective = plan.objective
+    if objective.method.value is Objective.SFT:
+        return
+    yield _line("method", objective.method, objective.method.value.value)
+    for name, decided in (
+        ("beta", objective.beta),
+        ("gamma", objective.gamma),
+        ("good answers", objective.desirable_weight),
+        ("bad answers", objective.undesirable_weight),
+    ):
+        if decided is not None:
+            yield _line(name, decided, f"{decided.value:g}")
 
 
 def _duration(plan: TrainPlan) -> Iterator[Line]:

@@ -18,7 +18,7 @@ _FLUSH_BYTES = 1 << 20
 
 
 class TokenStore:
-    """Rows of (int32 ids, 1-byte mask); memory grows by 8 bytes a row, not by tokens.
+    """Rows of (int32 ids, 1-byte mask); memory grows by 9 bytes a row, not by tokens.
 
     The file has no name: it is gone when the store is closed or the process dies, however it dies.
     """
@@ -26,15 +26,17 @@ class TokenStore:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="backprop-rows-", buffering=0)  # noqa: SIM115 (closed by close)
         self._ends = array("Q", [0])
+        self._good = bytearray()
         self._pending = bytearray()
         self._written = 0
 
-    def append(self, ids: Sequence[int], mask: Sequence[int]) -> None:
+    def append(self, ids: Sequence[int], mask: Sequence[int], *, is_good: bool = True) -> None:
         """Add a row. Raises RUNTIME_DISK_FULL when the temporary directory has no room."""
         assert len(ids) == len(mask), "one mask byte a token"
         self._pending += array("i", ids).tobytes()
         self._pending += bytes(mask)
         self._ends.append(self._ends[-1] + _ROW_BYTES_PER_TOKEN * len(ids))
+        self._good.append(is_good)
         if len(self._pending) >= _FLUSH_BYTES:
             self._flush()
 
@@ -52,6 +54,10 @@ class TokenStore:
         tokens = self.length(index)
         data = memoryview(bytearray(self._read(self._ends[index], _ROW_BYTES_PER_TOKEN * tokens)))
         return data[: _ID_BYTES * tokens].cast("i"), data[_ID_BYTES * tokens :]
+
+    def is_good(self, index: int) -> bool:
+        """Whether the row is a good answer; rows that nobody judged are."""
+        return bool(self._good[index])
 
     def close(self) -> None:
         """Give the space back."""

@@ -11,13 +11,15 @@ import attrs
 
 from backprop.effects.files.rows import KINDS, RawRow, Stamp, check_file, kind_of, read_rows, stem_of
 from backprop.effects.probe.hub import fetch_dataset
+from backprop.plan.data.answers import LAYOUTS
 from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.judge import other_layout_text
-from backprop.plan.data.layout import ROWS_TO_TELL, UNTRAINABLE, Layout, describe_keys, detect_layout, other_layout
+from backprop.plan.data.layout import JUDGED, ROWS_TO_TELL, Layout, describe_keys, detect_layout, other_layout
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import ChatFormat, DataSettings, RowFormat
 from backprop.plan.settings.nearest import nearest
 
@@ -75,10 +77,10 @@ def row_problem(where: str, reason: str) -> Problem:
     return Problem("INPUT_DATASET_INVALID", f"{where}: {reason}.", where=where)
 
 
-def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
-    """The data set ``name``, which ``flag`` gave, to be trained on.
+def open_source(name: str, settings: DataSettings, *, flag: str, method: Objective = Objective.SFT) -> RowSource:
+    """The data set ``name``, which ``flag`` gave, to be trained on with ``method``.
 
-    Raises ``BackpropError`` when it does not exist or its rows are in no layout that can be trained on.
+    Raises ``BackpropError`` when it does not exist or its rows are in no layout that the method learns from.
     """
     source = open_rows(
         name,
@@ -87,12 +89,22 @@ def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
         split=settings.dataset_split,
         flag=flag,
     )
-    if source.layout in UNTRAINABLE:
-        kind = UNTRAINABLE[source.layout]
-        message = f"The rows of {source.name} are {kind}, which supervised fine-tuning cannot learn from."
-        hint = "Give rows that each hold one answer: messages, instruction/output, prompt/completion or text."
+    if source.layout not in LAYOUTS[method]:
+        kind = JUDGED.get(source.layout, f"in the layout {source.layout.value}, one answer each")
+        message = f"The rows of {source.name} are {kind}, which --method {method.value} cannot learn from."
+        fitting = [other.value for other, layouts in LAYOUTS.items() if source.layout in layouts]
+        hint = f"Use --method {' or '.join(fitting)}, or give {_WANTED[method]}."
         raise _unsupported(message, source.name, hint)
     return source
+
+
+_PAIRS = "rows with chosen and rejected answers"
+_WANTED = {
+    Objective.SFT: "rows that each hold one answer: messages, instruction/output, prompt/completion or text",
+    Objective.ORPO: _PAIRS,
+    Objective.SIMPO: _PAIRS,
+    Objective.KTO: "rows with prompt, completion and label",
+}
 
 
 def open_rows(name: str, *, format: ChatFormat | RowFormat, text_column: str, split: str, flag: str) -> RowSource:

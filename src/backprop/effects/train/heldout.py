@@ -7,7 +7,9 @@ import traceback
 import torch
 from torch.utils.data import DataLoader
 
+from backprop.effects.train.preference_trainer import PreferenceTrainer
 from backprop.effects.train.recovery import Recovery, release_memory
+from backprop.effects.train.reporting import Measured
 from backprop.effects.train.sequences import Tensors, heldout_batches
 from backprop.effects.train.task import Rows
 from backprop.effects.train.trainer import PlannedTrainer
@@ -16,13 +18,14 @@ from backprop.plan.events import Pass
 from backprop.plan.training.plan import TrainPlan
 
 
-def recovering_heldout_loss(
-    trainer: PlannedTrainer, plan: TrainPlan, rows: Rows, recovery: Recovery
-) -> tuple[float, int]:
+def recovering_heldout_loss(trainer: PlannedTrainer, plan: TrainPlan, rows: Rows, recovery: Recovery) -> Measured:
     """:func:`heldout_loss`, begun again with smaller passes when memory runs out; training is not touched by that."""
     while True:
         try:
-            return heldout_loss(trainer, heldout_batches(plan, rows, size=recovery.state.heldout_batch))
+            size = recovery.state.heldout_batch
+            if isinstance(trainer, PreferenceTrainer):
+                return trainer.heldout(plan, rows, size=size)
+            return heldout_loss(trainer, heldout_batches(plan, rows, size=size))
         except Exception as wrong:
             if not is_out_of_memory(wrong):
                 raise
@@ -31,7 +34,7 @@ def recovering_heldout_loss(
         recovery.go_on(Pass.EVALUATION, step=trainer.state.global_step)
 
 
-def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> tuple[float, int]:
+def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> Measured:
     """Mean negative log-likelihood over all supervised tokens, in nats, and their number."""
     model = trainer.model_wrapped
     was_training = model.training
@@ -46,4 +49,4 @@ def heldout_loss(trainer: PlannedTrainer, batches: DataLoader[Tensors]) -> tuple
                 num_tokens += int(outputs.label_mask.sum())
     finally:
         model.train(was_training)
-    return total / max(1, num_tokens), num_tokens
+    return Measured(total / max(1, num_tokens), num_tokens)

@@ -7,18 +7,54 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from backprop.effects.train.interrupts import StopRequest
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
-from backprop.plan.events import Evaluated, Event, Progressed, Stage, Step, StoppedEarly
+from backprop.plan.events import Evaluated, Event, Progressed, Rewards, Stage, Step, StoppedEarly
 from backprop.plan.training.evaluation import EvaluationState, observe, should_stop
 from backprop.plan.training.plan import TrainPlan
 
 Emit = Callable[[Event], None]
-Measure = Callable[[], tuple[float, int]]
-"""The held-out loss in nats a token, and over how many tokens."""
+
+
+@attrs.frozen
+class Measured:
+    """The held-out loss, over how many tokens, and the rewards of a preference method."""
+
+    loss: float
+    num_tokens: int
+    rewards: Rewards | None = None
+
+
+Measure = Callable[[], Measured]
+
+_CHOSEN, _REJECTED, _MARGIN, _ACCURACY = (f"rewards/{name}" for name in ("chosen", "rejected", "margins", "accuracies"))
+
+
+def reward_logs(rewards: Rewards) -> dict[str, float]:
+    """The rewards of a step by the names that TRL gives them; what there is none of is left out."""
+    values = {
+        _CHOSEN: rewards.chosen,
+        _REJECTED: rewards.rejected,
+        _MARGIN: rewards.margin,
+        _ACCURACY: rewards.accuracy,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _mean_rewards(steps: list[dict[str, float]]) -> Rewards | None:
+    """The means over steps, each over those that have the value."""
+    if not any(_ACCURACY in logs for logs in steps):
+        return None
+
+    def mean(name: str) -> float | None:
+        values = [logs[name] for logs in steps if name in logs]
+        return sum(values) / len(values) if values else None
+
+    return Rewards(chosen=mean(_CHOSEN), rejected=mean(_REJECTED), accuracy=mean(_ACCURACY) or 0.0)
 
 
 class StepReporter(TrainerCallback):  # type: ignore[misc]
@@ -29,6 +65,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._emit = emit
         self._tokens_in_step = tokens_in_step
         self._window: list[float] = []
+        self._window_logs: list[dict[str, float]] = []
         self._window_tokens = 0
         self._begun_at = self._window_at = time.perf_counter()
         self._begun_step = 0
@@ -48,6 +85,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         if not math.isfinite(loss):
             raise BackpropError(Problem("RUNTIME_TRAINING_DIVERGED", f"The loss of step {step} is {loss}."))
         self._window.append(loss)
+        self._window_logs.append(dict(logs))
         self._window_tokens += self._tokens_in_step(step)
         now = time.perf_counter()
         eta = (now - self._begun_at) / (step - self._begun_step) * (state.max_steps - step)
@@ -55,7 +93,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._emit(Progressed(step, state.max_steps, loss, rate, eta))
         if step % self._plan.logging_steps == 0 or step == state.max_steps:
             self._emit(self._step(step, state.max_steps, rate=rate, eta=eta, logs=logs))
-            self._window, self._window_tokens, self._window_at = [], 0, now
+            self._window, self._window_logs, self._window_tokens, self._window_at = [], [], 0, now
 
     def _step(self, step: int, num_steps: int, *, rate: float, eta: float, logs: Any) -> Step:
         norm = logs.get("grad_norm")
@@ -69,6 +107,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             grad_norm=float(norm) if norm is not None and math.isfinite(float(norm)) else None,
             tokens_per_second=rate,
             eta_seconds=eta,
+            rewards=_mean_rewards(self._window_logs),
         )
 
 
@@ -96,12 +135,13 @@ class Evaluator(TrainerCallback):  # type: ignore[misc]
         if step % self._plan.every.value and step != state.max_steps:
             return
         assert self.measure is not None
-        loss, num_tokens = self.measure()
+        measured = self.measure()
+        loss = measured.loss
         if not math.isfinite(loss):
             raise BackpropError(Problem("RUNTIME_TRAINING_DIVERGED", f"The held-out loss of step {step} is {loss}."))
         self.state = observe(self.state, step=step, loss=loss)
         is_best = self.state.best_step == step
-        self._emit(Evaluated(step=step, loss=loss, num_tokens=num_tokens, is_best=is_best))
+        self._emit(Evaluated(step, loss, measured.num_tokens, is_best, measured.rewards))
         control.should_save = control.should_save or is_best
         if should_stop(self.state, self._plan):
             assert self.state.best_step is not None

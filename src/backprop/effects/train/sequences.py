@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from backprop.effects.train.task import Rows
 from backprop.plan.data.order import epoch_order
 from backprop.plan.data.packing import pack
+from backprop.plan.memory.objective import Objective
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
@@ -41,14 +43,23 @@ class Sequences(Dataset[Tensors]):
         rows = (index,) if self._bins is None else self._bins[index]
         return sum(self._rows.length(row) for row in rows)
 
+    def width(self, index: int) -> int:
+        """Tokens that it is padded to at least."""
+        return self.num_tokens(index)
+
     def _row(self, index: int) -> Tensors:
-        ids, learned = self._rows.row(index)
-        input_ids = torch.frombuffer(ids, dtype=torch.int32).long()
-        labels = input_ids.masked_fill(torch.frombuffer(learned, dtype=torch.uint8) == 0, IGNORED_LABEL)
-        # The first token of a row has nothing before it to be predicted from; in a packed sequence it would
-        # otherwise be predicted from the row before.
-        labels[:1] = IGNORED_LABEL
-        return {"input_ids": input_ids, "labels": labels, "position_ids": torch.arange(len(input_ids))}
+        return tensors_of(self._rows, index)
+
+
+def tensors_of(rows: Rows, index: int) -> Tensors:
+    """A stored row: ``input_ids``, ``labels``, ``position_ids``, (T,) each."""
+    ids, learned = rows.row(index)
+    input_ids = torch.frombuffer(ids, dtype=torch.int32).long()
+    labels = input_ids.masked_fill(torch.frombuffer(learned, dtype=torch.uint8) == 0, IGNORED_LABEL)
+    # The first token of a row has nothing before it to be predicted from; in a packed sequence it would
+    # otherwise be predicted from the row before.
+    labels[:1] = IGNORED_LABEL
+    return {"input_ids": input_ids, "labels": labels, "position_ids": torch.arange(len(input_ids))}
 
 
 class PlannedOrder(Sampler[list[int]]):
@@ -99,17 +110,77 @@ class Collator:
         return batch
 
 
+class Pairs(Dataset[tuple[Tensors, Tensors]]):
+    """Row i is two answers to one prompt, the chosen one first; they are stored one after the other."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows) // 2
+
+    def __getitem__(self, index: int) -> tuple[Tensors, Tensors]:
+        return tensors_of(self._rows, 2 * index), tensors_of(self._rows, 2 * index + 1)
+
+    def num_tokens(self, index: int) -> int:
+        """Tokens of both answers."""
+        return self._rows.length(2 * index) + self._rows.length(2 * index + 1)
+
+    def width(self, index: int) -> int:
+        """Tokens that both are padded to at least."""
+        return max(self._rows.length(2 * index), self._rows.length(2 * index + 1))
+
+
+class PairCollator:
+    """Chosen answers first, rejected ones behind them in the same order: (2 · rows, T)."""
+
+    def __init__(self, collator: Collator) -> None:
+        self._collator = collator
+
+    def __call__(self, pairs: list[tuple[Tensors, Tensors]]) -> Tensors:
+        return self._collator([pair[side] for side in (0, 1) for pair in pairs])
+
+
+class RatedAnswers(Dataset[Tensors]):
+    """Row i is an answer with its prompt; ``is_good``, (), besides what every row has."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Tensors:
+        return {**tensors_of(self._rows, index), "is_good": torch.tensor(self._rows.is_good(index))}
+
+    def num_tokens(self, index: int) -> int:
+        """Tokens of the answer and its prompt."""
+        return self._rows.length(index)
+
+    def width(self, index: int) -> int:
+        """Tokens that it is padded to at least."""
+        return self._rows.length(index)
+
+
+class RatedCollator:
+    """Padded answers, and ``is_good`` of each: (rows,)."""
+
+    def __init__(self, collator: Collator) -> None:
+        self._collator = collator
+
+    def __call__(self, answers: list[Tensors]) -> Tensors:
+        return {**self._collator(answers), "is_good": torch.stack([answer["is_good"] for answer in answers])}
+
+
 class TrainingBatches:
     """Every micro-batch of the run in order; a loader that skips the first n gives what follows them."""
 
     def __init__(self, plan: TrainPlan, rows: Rows) -> None:
-        packed_length = plan.batch.packed_length
-        sequences = Sequences(rows, packed_length=packed_length.value if packed_length else None)
+        sequences, self.collator = _batching(plan, rows)
         assert len(sequences) == plan.length.sequences, "the rows are those that were planned for"
         order = PlannedOrder(plan, len(sequences))
-        self.collator = Collator(pad_token_id=_pad_id(plan), packing=plan.batch.packing.value)
         self.loader: DataLoader[Tensors] = DataLoader(
-            sequences,
+            cast("Dataset[Any]", sequences),
             batch_sampler=order,
             collate_fn=self.collator,
             pin_memory=plan.rail.value is Rail.CUDA,
@@ -123,7 +194,7 @@ class TrainingBatches:
         """The micro-batch of the run that takes most room, padding included; of equals the first."""
 
         def room(batch: list[int]) -> int:
-            return len(batch) * max(self._sequences.num_tokens(i) for i in batch)
+            return len(batch) * max(self._sequences.width(i) for i in batch)
 
         return self.collator([self._sequences[i] for i in max(self._order, key=room)])
 
@@ -140,15 +211,37 @@ class TrainingBatches:
 
 def heldout_batches(plan: TrainPlan, rows: Rows, *, size: int) -> DataLoader[Tensors]:
     """The held-out rows once, unpacked, in the order of the file, ``size`` at a time."""
+    sequences, collator = _batching(plan, rows, may_pack=False)
+    return loader_of(sequences, collator, size=size)
+
+
+def loader_of(sequences: Dataset[Any], collator: Callable[[list[Any]], Tensors], *, size: int) -> DataLoader[Tensors]:
+    """Every sequence once and in order, ``size`` at a time."""
     return DataLoader(
-        Sequences(rows, packed_length=None),
+        sequences,
         batch_size=size,
-        collate_fn=Collator(pad_token_id=_pad_id(plan), packing=False),
+        collate_fn=collator,
         # Without a generator of its own a loader draws from the one that dropout draws from.
         generator=torch.Generator(),
     )
 
 
-def _pad_id(plan: TrainPlan) -> int:
+Batching = tuple["Sequences | Pairs | RatedAnswers", Callable[[list[Any]], Tensors]]
+"""Rows by number, and how some of them become a batch."""
+
+
+def _batching(plan: TrainPlan, rows: Rows, *, may_pack: bool = True) -> Batching:
+    """As the method wants them."""
+    method = plan.objective.method.value
+    packed_length = plan.batch.packed_length if may_pack else None
+    collator = Collator(pad_token_id=pad_id(plan), packing=packed_length is not None)
+    if method.is_paired:
+        return Pairs(rows), PairCollator(collator)
+    if method is Objective.KTO:
+        return RatedAnswers(rows), RatedCollator(collator)
+    return Sequences(rows, packed_length=packed_length.value if packed_length else None), collator
+
+
+def pad_id(plan: TrainPlan) -> int:
     assert plan.tokenizer is not None, "a plan without a tokenizer is only ever printed"
     return plan.tokenizer.pad_token_id

@@ -21,6 +21,7 @@ from backprop.effects.train.heldout import recovering_heldout_loss
 from backprop.effects.train.interrupts import StopRequest, stop_requests
 from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer, load_whole
 from backprop.effects.train.offload import process_group, shard
+from backprop.effects.train.preference_trainer import PreferenceTrainer
 from backprop.effects.train.recovery import LastStep, Recovery, Start, forget_model, release_memory
 from backprop.effects.train.reporting import Emit, Evaluator, PlannedIntervals, StepReporter, Stopper
 from backprop.effects.train.sequences import TrainingBatches
@@ -30,6 +31,7 @@ from backprop.effects.train.trainer import PlannedTrainer
 from backprop.effects.train.translation import is_out_of_memory, translated
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Pass, Stage
+from backprop.plan.memory.objective import Objective
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
@@ -165,8 +167,7 @@ def _trainer(
     planned = around.task.planned_memory if not around.recovery.state.num_recoveries else None
     first = FirstBatch(around.memory, planned, emit=around.emit)
     reporter = StepReporter(plan, emit=around.emit, tokens_in_step=batches.tokens_in_step)
-    kind = PlannedTrainer if plan.adapter else OffloadedTrainer if plan.offload else FullTrainer
-    trainer = kind(
+    trainer = _kind(plan)(
         plan,
         model=model,
         tokenizer=tokenizer,
@@ -180,3 +181,9 @@ def _trainer(
         trainer.remove_callback(printing)
     first.longest, first.rehearse = batches.longest, trainer.rehearse
     return trainer
+
+
+def _kind(plan: TrainPlan) -> type[PlannedTrainer]:
+    if plan.adapter is None:
+        return OffloadedTrainer if plan.offload else FullTrainer
+    return PlannedTrainer if plan.objective.method.value is Objective.SFT else PreferenceTrainer

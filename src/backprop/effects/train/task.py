@@ -26,6 +26,9 @@ class Rows(Protocol):
     def row(self, index: int) -> tuple[memoryview, memoryview]:
         """(int32 token ids, one byte a token that is 1 where it is learned)."""
 
+    def is_good(self, index: int) -> bool:
+        """Whether the row is a good answer; of a pair the two answers stand one after the other, the good one first."""
+
 
 @attrs.frozen
 class PlannedMemory:

@@ -22,6 +22,10 @@ class CountedRow:
     """Tokens after cutting at the sequence length."""
     supervised: int
     """Tokens after cutting that the loss is taken over."""
+    tokens: int = attrs.field(default=attrs.Factory(lambda self: self.length, takes_self=True), kw_only=True)
+    """Tokens that go through the model: of a pair those of both answers."""
+    is_left_out: bool = False
+    """An answer that is judged was too long: cut it would be another answer, so the row is left out."""
     is_fully_supervised: bool = False
     lost: bool = False
     unplaced: bool = False
@@ -30,7 +34,7 @@ class CountedRow:
     @property
     def is_trained(self) -> bool:
         """Rows without a token to learn are left out."""
-        return self.supervised > 0
+        return self.supervised > 0 and not self.is_left_out
 
 
 class TokenCounter:
@@ -49,7 +53,7 @@ class TokenCounter:
         self._ends |= dict.fromkeys(ends)
         if row.is_trained:
             self._lengths[row.length] += 1
-            self._tokens += row.length
+            self._tokens += row.tokens
             self._supervised += row.supervised
         for name, applies in _COUNTED.items():
             if applies(row):
@@ -74,7 +78,7 @@ class TokenCounter:
 
 _COUNTED: Mapping[str, Callable[[CountedRow], bool]] = {
     "truncated": lambda row: row.uncut_length > row.length,
-    "without_target": lambda row: not row.is_trained,
+    "without_target": lambda row: not row.supervised and not row.is_left_out,
     "fully_supervised": lambda row: row.is_fully_supervised,
     "lost_targets": lambda row: row.lost,
     "unplaced_targets": lambda row: row.unplaced,

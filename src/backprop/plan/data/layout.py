@@ -25,11 +25,11 @@ class Layout(enum.Enum):
     KTO = "kto"
 
 
-UNTRAINABLE = {
+JUDGED = {
     Layout.PREFERENCE: "preference pairs (chosen, rejected)",
     Layout.KTO: "rated completions (prompt, completion, label)",
 }
-"""Layouts that supervised fine-tuning cannot learn from."""
+"""Layouts whose answers are judged, by what a row of them holds; the others hold one answer to learn."""
 
 OUTPUT_KEYS = ("output", "response")
 COMPLETION_KEYS = ("completion", "response")

@@ -32,6 +32,7 @@ class TokenFacts:
     uncut_p99: int
     """Quantiles of the row lengths before cutting, for the remedy that a problem names."""
     truncated: RowCount
+    """Rows longer than the sequence length: cut, or left out where their answers are judged."""
     without_target: RowCount
     """Rows that have no token to learn (left); they are not trained on."""
     fully_supervised: RowCount
@@ -49,6 +50,31 @@ class TokenFacts:
     def sequences(self) -> int:
         """Rows that are trained on."""
         return sum(rows for _, rows in self.length_counts)
+
+
+@attrs.frozen
+class Ratings:
+    """Rated answers that are trained on."""
+
+    desirable: int
+    undesirable: int
+
+
+@attrs.frozen
+class TraceFacts:
+    """Rows by their reasoning traces, where only rows with good ones are learned."""
+
+    kept: int
+    empty: RowCount
+    """No trace, or one shorter than the least."""
+    too_long: RowCount
+    unbalanced: RowCount
+    """<think> and </think> do not pair up."""
+
+    @property
+    def left_out(self) -> int:
+        """Rows that are not learned."""
+        return self.empty.rows + self.too_long.rows + self.unbalanced.rows
 
 
 @attrs.frozen
@@ -71,7 +97,11 @@ class DatasetFacts:
     """The first broken rows, each with its line."""
     num_broken: int = 0
     tokens: TokenFacts | None = None
-    """None without a tokenizer."""
+    """None without a tokenizer. A pair counts as one row as long as its longer answer, with the tokens of both."""
+    ratings: Ratings | None = None
+    """None where answers are not rated."""
+    traces: TraceFacts | None = None
+    """None where reasoning traces are not asked for, or cannot be measured for want of a tokenizer."""
 
 
 @attrs.frozen

@@ -36,7 +36,7 @@ def predict_evaluation(
     if training.offload:
         raise NotModelled("an evaluation with weights in host memory is not predicted")
     training = attrs.evolve(
-        training, sequence=longest, num_targets=num_targets, packed=False, pad_mask=training.batch > 1
+        training, sequence=longest, num_targets=num_targets, packed=False, pad_mask=training.sequences > 1
     )
     walk, products, repeats = sized(model, training, trace_evaluation)
     peak = walk.peak(products, repeats)

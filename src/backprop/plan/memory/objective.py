@@ -1,4 +1,4 @@
-"""What the training minimises, as far as its memory differs."""
+"""What the training minimises: the method, as far as memory and data differ."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Objective(enum.Enum):
-    """The loss and its trainer."""
+    """The loss: of answers to learn, of pairs of answers, or of answers that are good or bad."""
 
     SFT = "sft"
     ORPO = "orpo"
@@ -29,6 +29,6 @@ class Objective(enum.Enum):
         return 2 if self is Objective.KTO else 1
 
     @property
-    def has_reference(self) -> bool:
-        """The loss asks the untrained model, too."""
-        return self is Objective.KTO
+    def passes_without_gradients(self) -> int:
+        """Forward passes of each row beside that of the loss: KTO's by the base model, and two for the divergence."""
+        return 3 if self is Objective.KTO else 0

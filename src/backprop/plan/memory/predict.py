@@ -90,9 +90,8 @@ def _check_experts(model: MemoryShape) -> None:
 
 
 def _check_offload(model: MemoryShape, training: TrainingShape) -> None:
-    is_plain = training.method is MemoryMethod.FULL and not training.objective.has_reference
-    if not is_plain or model.experts is not None:
-        raise NotModelled("offload is predicted for full fine-tuning of dense models without a reference model")
+    if training.method is not MemoryMethod.FULL or model.experts is not None:
+        raise NotModelled("offload is predicted for full fine-tuning of dense models")
 
 
 _BREAK_DOWN = tuple(TermName)

@@ -88,8 +88,6 @@ def static_bytes(
                 nested=training.double_quantization,
             )
         )
-    elif training.objective.has_reference:
-        terms[TermName.FROZEN_WEIGHTS] = terms[TermName.TRAINABLE_WEIGHTS]  # a second model; adapters are switched off
     if training.keeps_gradients:
         terms[TermName.GRADIENTS] = terms[TermName.TRAINABLE_WEIGHTS]
     return terms
@@ -122,18 +120,14 @@ def quantization_state_bytes(numel: int, *, nested: bool) -> int:
     return rounded(blocks) + rounded(4 * -(-blocks // 256)) + rounded(256 * 4) + rounded(4) + code
 
 
-_NUM_INPUTS = {Objective.ORPO: 14, Objective.SIMPO: 14, Objective.KTO: 7}
-"""Tensors of (batch, sequence) token ids, labels and masks.
-
-Pairs: three for chosen and rejected each, two for the prompt, and six in the concatenation of both. KTO: three for the
-sequences and for those of the divergence each, and the labels. SFT: token ids, labels, and a mask where one is needed.
-"""
-
-
 def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
-    """The batch, int64; rotary frequencies (twice) and the embeddings' scale, fp32."""
-    tokens = rounded(8 * training.batch * training.sequence)
-    num_tensors = _NUM_INPUTS.get(training.objective, 3 if training.pad_mask or training.packed else 2)
+    """The batch, int64: token ids, labels, and a mask where one is needed; judged answers always have one.
+
+    Besides rotary frequencies (twice) and the embeddings' scale, fp32.
+    """
+    tokens = rounded(8 * training.sequences * training.sequence)
+    has_mask = training.pad_mask or training.packed or training.objective is not Objective.SFT
+    num_tensors = 3 if has_mask else 2
     frequencies = rounded(4 * int(model.head_dim * model.rotary_fraction) // 2)
     scale = rounded(4) if model.family.embedding_scale is EmbeddingScale.MODULE else 0
     return tokens * num_tensors + 2 * frequencies + scale

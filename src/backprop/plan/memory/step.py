@@ -19,7 +19,6 @@ from backprop.plan.memory.loss_head import full_logits_loss, fused_loss
 from backprop.plan.memory.loss_tile import HeadKind
 from backprop.plan.memory.network import decoder_layer, norm, weight
 from backprop.plan.memory.offload import LayerShards, Shards
-from backprop.plan.memory.preference_loss import paired_loss, returned_logits
 from backprop.plan.memory.structure import StepStructure
 from backprop.plan.memory.tape import Tape
 from backprop.plan.memory.term import TermName
@@ -102,8 +101,6 @@ def _run(graph: Graph, structure: StepStructure, watch: Watch) -> tuple[int, int
     root = shards.unshard(ends) if shards is not None else []
     positions = graph.new(("S",), 8)
     hidden, forward = backbone(graph, structure, watch, embedding, layers, shards=shards)
-    if structure.objective.is_paired:
-        hidden = returned_logits(graph, hidden, head, soft_caps=structure.soft_caps_logits)
     loss, outputs = _loss(graph, structure, hidden, head)
     if not structure.keep_outputs:
         outputs = None
@@ -111,8 +108,6 @@ def _run(graph: Graph, structure: StepStructure, watch: Watch) -> tuple[int, int
     if graph.casts is not None:
         graph.casts.clear()
     graph.casts = None
-    if structure.objective.has_reference:
-        _refer(graph, structure)
     _backward(graph, watch, loss, shards)
     root.clear()
     if shards is not None:
@@ -206,29 +201,8 @@ def _shared(graph: Graph, structure: StepStructure, hidden: Tensor) -> list[Tens
     return [*shared, *masks]
 
 
-def _refer(graph: Graph, structure: StepStructure) -> None:
-    """KTO's forward passes without gradients, adapters off or through a model of their own, beside the policy's graph.
-
-    TRL makes two of them, one for the estimate of the divergence; the policy's own pass for that estimate comes before
-    its graph is there and so never needs more.
-    """
-    frozen = attrs.evolve(structure, targets=frozenset(), is_full=False, checkpoints=False)
-    frozen = attrs.evolve(frozen, num_layers=min(structure.num_layers, 2))
-    graph.tape.mark("reference forward")
-    graph.casts = {} if frozen.autocast else None
-    keeps_casts = structure.is_full and structure.autocast and structure.weight_itemsize == 4
-    casts = graph.new(("L", "P"), 2) if keeps_casts else None  # autocast does not ask whether gradients are recorded
-    layers = [decoder_layer(frozen) for _ in range(frozen.num_layers)]
-    hidden, _ = backbone(graph, frozen, Watch(graph.tape), weight(frozen, ("V", "H")), layers)
-    fused_loss(graph, hidden, weight(frozen, ("V", "H")), head_kind(frozen))
-    graph.casts = None
-    del casts
-
-
 def _loss(graph: Graph, structure: StepStructure, hidden: Tensor, head: Tensor) -> tuple[Tensor, Tensor | None]:
-    if structure.objective.is_paired:
-        return paired_loss(graph, hidden, structure.objective, is_one_pair=structure.is_one_row), None
-    if structure.loss is LossHead.FUSED or structure.objective.has_reference:
+    if structure.loss is LossHead.FUSED or structure.judges_answers:
         return fused_loss(graph, hidden, head, head_kind(structure)), None
     return full_logits_loss(
         graph, hidden, head, soft_caps=structure.soft_caps_logits, divides=structure.family.scales_residuals

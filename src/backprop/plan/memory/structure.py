@@ -38,8 +38,8 @@ class StepStructure:
     has_full_mask: bool
     has_sliding_mask: bool
     is_batched: bool
-    objective: Objective
-    is_one_row: bool
+    judges_answers: bool
+    """The objective is of preference: it scores whole answers, always through the fused head."""
     loss: LossHead
     device: Device
     autocast: bool
@@ -85,8 +85,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         has_full_mask=has_full_mask,
         has_sliding_mask=has_sliding_mask,
         is_batched=training.sequences > 1 and kernel is AttentionKernel.EAGER,
-        objective=training.objective,
-        is_one_row=training.objective is not Objective.SFT and training.batch == 1,
+        judges_answers=training.objective is not Objective.SFT,
         loss=training.loss,
         device=training.device,
         autocast=training.autocast and training.device is Device.CUDA,

@@ -95,7 +95,7 @@ class TrainingShape:
     """Layers' activations are recomputed (non-reentrant gradient checkpointing)."""
     attention: AttentionKernel = AttentionKernel.FLASH
     loss: LossHead = LossHead.FUSED
-    """For SFT only; other objectives have heads of their own."""
+    """For SFT only; judged answers always go through the fused head."""
     optimizer: MemoryOptimizer = MemoryOptimizer.ADAMW_FUSED
     fp32_embedding_states: bool = False
     """8-bit AdamW keeps the state of embeddings in fp32, as Hugging Face's Trainer tells it to."""

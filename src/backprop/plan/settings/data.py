@@ -6,7 +6,7 @@ import enum
 
 import attrs
 
-from backprop.plan.settings.kinds import Choice, Switch, Whole, Words
+from backprop.plan.settings.kinds import Choice, Real, Switch, Whole, Words
 from backprop.plan.settings.option import group, opt
 
 
@@ -20,6 +20,8 @@ class ChatFormat(enum.Enum):
     COMPLETION = "completion"
     CHATML = "chatml"
     RAW = "raw"
+    PREFERENCE = "preference"
+    KTO = "kto"
 
 
 class RowFormat(enum.Enum):
@@ -48,7 +50,8 @@ class DataSettings:
         unset="required",
         help="Data set: a .jsonl, .ndjson, .json, .csv, .tsv, .parquet or .txt file (also .gz, .zst), or a Hub data "
         "set (owner/name, or owner/name:configuration). Rows have messages, conversations (or conversation), "
-        "instruction and output (or response), prompt and completion (or response), or text.",
+        "instruction and output (or response), prompt and completion (or response), or text; chosen and rejected for "
+        "--method orpo and simpo, prompt, completion and label for kto.",
         metavar="FILE|NAME",
         file_like=True,
     )
@@ -88,6 +91,33 @@ class DataSettings:
         default=False,
         help="Train although more than a tenth of the rows is longer than --max-seq-length.",
         rare=True,
+    )
+    skip_bad_rows: bool = opt(
+        Switch(),
+        "--skip-bad-rows",
+        default=False,
+        help="Leave out rows that cannot be used, and say how many; without it one such row refuses the run.",
+    )
+    max_bad_share: float = opt(
+        Real(at_least=0, below=1),
+        "--max-bad-share",
+        default=0.0,
+        help="Leave out rows that cannot be used up to this share of all rows, and refuse the run beyond it.",
+        metavar="SHARE",
+        rare=True,
+    )
+    reasoning_trace: bool = opt(
+        Switch(),
+        "--reasoning-trace",
+        default=False,
+        help="Learn reasoning traces (<think>…</think>): rows whose trace is empty, too long or unbalanced are left "
+        "out, and sequences may be 8,192 tokens long unless --max-seq-length says otherwise.",
+    )
+    min_trace_tokens: int = opt(
+        Whole(minimum=1), "--min-trace-tokens", default=8, help="A shorter trace counts as empty.", rare=True
+    )
+    max_trace_tokens: int = opt(
+        Whole(minimum=1), "--max-trace-tokens", default=8192, help="A longer trace is left out.", rare=True
     )
     shuffle: bool = opt(Switch(), "--shuffle", default=True, help="Shuffle the rows, anew in every epoch.", rare=True)
     packing: bool = opt(

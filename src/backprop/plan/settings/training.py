@@ -6,6 +6,7 @@ import enum
 
 import attrs
 
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.kinds import Choice, Real, Switch, Whole, Words
 from backprop.plan.settings.option import group, opt
 
@@ -88,7 +89,10 @@ class TrainingSettings(OutputSettings):
         Whole(minimum=1), "--grad-accum", default=4, help="Forward passes added up before each optimizer update."
     )
     learning_rate: float | None = opt(
-        Real(above=0), "--lr", unset="2e-4 for LoRA, 2e-5 for --mode full", help="Peak learning rate."
+        Real(above=0),
+        "--lr",
+        unset="2e-4 for LoRA, 2e-5 for --mode full; 8e-6 for orpo, 1e-6 for simpo and kto",
+        help="Peak learning rate.",
     )
     weight_decay: float = opt(Real(at_least=0), "--weight-decay", default=0.01, help="AdamW weight decay.", rare=True)
     warmup_steps: int | None = opt(
@@ -149,6 +153,43 @@ class TrainingSettings(OutputSettings):
         "--mode",
         default=TrainMode.LORA,
         help="lora trains a low-rank adapter on frozen weights; full updates every weight of the model.",
+    )
+    method: Objective = opt(
+        Choice(Objective),
+        "--method",
+        default=Objective.SFT,
+        help="sft learns the answers. orpo and simpo learn from pairs of a better and a worse answer (chosen,"
+        " rejected), kto from answers that are good or bad (prompt, completion, label).",
+    )
+    orpo_beta: float = opt(
+        Real(above=0), "--orpo-beta", default=0.1, help="With --method orpo: the weight of the odds ratio.", rare=True
+    )
+    simpo_beta: float = opt(
+        Real(above=0), "--simpo-beta", default=2.0, help="With --method simpo: the scale of the rewards.", rare=True
+    )
+    simpo_gamma: float = opt(
+        Real(above=0),
+        "--simpo-gamma",
+        default=1.0,
+        help="With --method simpo: by how much the better answer's reward is to be larger.",
+        rare=True,
+    )
+    kto_beta: float = opt(
+        Real(above=0), "--kto-beta", default=0.1, help="With --method kto: the scale of the rewards.", rare=True
+    )
+    kto_desirable_weight: float = opt(
+        Real(above=0),
+        "--kto-desirable-weight",
+        default=1.0,
+        help="With --method kto: the weight of good answers, raised where they are few.",
+        rare=True,
+    )
+    kto_undesirable_weight: float = opt(
+        Real(above=0),
+        "--kto-undesirable-weight",
+        default=1.0,
+        help="With --method kto: the weight of bad answers, raised where they are few.",
+        rare=True,
     )
     full_ft_offload: bool = opt(
         Switch(),

@@ -85,6 +85,18 @@ def lora_arguments(adapter: AdapterPlan) -> dict[str, Any]:
     }
 
 
+def loss_arguments(plan: TrainPlan) -> dict[str, float]:
+    """Keyword arguments of the loss of a preference method in effects/train/preference_loss.py; none for sft."""
+    objective = plan.objective
+    coefficients = {
+        "beta": objective.beta,
+        "gamma": objective.gamma,
+        "desirable_weight": objective.desirable_weight,
+        "undesirable_weight": objective.undesirable_weight,
+    }
+    return {name: decided.value for name, decided in coefficients.items() if decided is not None}
+
+
 def own_optimizer_arguments(plan: TrainPlan) -> dict[str, Any] | None:
     """Keyword arguments of our own AdamW, which rounds stochastically and steps shards; None when it is not taken.
 

@@ -39,7 +39,7 @@ class BatchPlan:
     packing: Decision[bool]
     """Several rows in one sequence, each seeing only itself."""
     sequence_length: Decision[int]
-    """The longest row in tokens; longer ones are cut."""
+    """The longest row in tokens; longer ones are cut, or left out where their answers are judged."""
     packed_length: Decision[int] | None
     """The capacity of a packed sequence in tokens; None without packing."""
 
@@ -123,9 +123,13 @@ def plan_packing(
     data: DatasetFacts,
     sequence_length: int,
     effective: int,
+    objective: Objective = Objective.SFT,
     origins: Origins,
 ) -> tuple[Decision[bool], Decision[int] | None]:
     """Whether to pack, and into sequences of which length."""
+    if objective is not Objective.SFT:
+        why = "Every answer that is judged has a sequence of its own."
+        return Decision(False, f"method {objective.value}", why), None
     chosen = set_by(origins, "data.packing", asked)
     if not asked:
         return chosen or Decision(False, "given", "You asked for it."), None

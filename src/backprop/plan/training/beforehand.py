@@ -79,7 +79,9 @@ def _check_ceiling(settings: TrainSettings, place: Place, origins: Origins) -> t
     too_large = check_ceiling(settings.training, place.model, place.rail, place.hardware, origins=origins)
     if too_large is None:
         return ()
-    longest = plan_sequence_length(settings.model, place.model, origins=origins).value
+    longest = plan_sequence_length(
+        settings.model, place.model, origins=origins, has_traces=settings.data.reasoning_trace
+    ).value
     sequences = Sequences(longest, is_packed=settings.data.packing)
     return (refuse_too_large(too_large, settings, place, None, sequences=sequences),)
 

@@ -94,6 +94,9 @@ def smallest_changes(
     ``may_cut_to`` says whether rows may be cut at a length. Where fewer single changes are enough, two together are
     tried: something that costs only time or precision, and one change more.
     """
+    if sequences.longest > settings.model.max_seq_length:  # reasoning traces raise the default
+        raised = attrs.evolve(settings.model, max_seq_length=sequences.longest)
+        settings = attrs.evolve(settings, model=raised)
     attempt = _Attempt(place, sequences, may_cut_to)
     now = _Variant("", settings, place.model)
     found: dict[str, Change] = {}

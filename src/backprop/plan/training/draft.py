@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.decision import Problem
+from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DataFacts
-from backprop.plan.memory.objective import Objective
+from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.batch import BatchPlan, plan_update
@@ -15,8 +15,9 @@ from backprop.plan.training.checkpoints import CheckpointPlan, check_disk, check
 from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
 from backprop.plan.training.full import FullPlan, plan_full
-from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
+from backprop.plan.training.learning_rate import LearningRatePlan, check_clamp, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
+from backprop.plan.training.objective import ObjectivePlan, check_objective, plan_objective
 from backprop.plan.training.precision import check_quantized
 from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.sequences import heldout_sequences, plan_sequences
@@ -30,6 +31,9 @@ _BROKEN_SHOWN = 3
 class Draft:
     """A run that is decided as far as it can be: a footprint that cannot be had leaves its problems in its place."""
 
+    objective: ObjectivePlan
+    of_objective: tuple[Problem, ...]
+    """What the data says against the objective."""
     footprint: Footprint | tuple[Problem, ...]
     sequences: Sequences
     batch: BatchPlan
@@ -48,7 +52,8 @@ class Draft:
 def draft_run(settings: TrainSettings, place: Place, data: DataFacts, *, origins: Origins) -> Draft:
     """Decide each part from those before it: batch, footprint, length, rate, evaluation, checkpoints."""
     asked = settings.training
-    update = plan_update(asked, rail=place.rail, hardware=place.hardware, objective=Objective.SFT, origins=origins)
+    update = plan_update(asked, rail=place.rail, hardware=place.hardware, objective=asked.method, origins=origins)
+    objective, of_objective = plan_objective(asked, data.train, origins=origins)
     shape = plan_sequences(settings, place, data=data, update=update, origins=origins)
     sequences = shape.for_memory(data)
     footprint = plan_footprint(settings, place, update=update, sequences=sequences, origins=origins)
@@ -57,6 +62,8 @@ def draft_run(settings: TrainSettings, place: Place, data: DataFacts, *, origins
     length = plan_length(asked, data=data.train, batch=batch, origins=origins)
     steps = length.steps.value
     return Draft(
+        objective=objective,
+        of_objective=of_objective,
         footprint=footprint,
         sequences=sequences,
         batch=batch,
@@ -85,21 +92,26 @@ def check_draft(
         *(draft.footprint if isinstance(draft.footprint, tuple) else ()),
         *_check_size(draft, settings, place, data, origins),
         *draft.full.problems,
+        *check_objective(settings, method=asked.method, origins=origins),
+        *draft.of_objective,
         *check_disk(
             draft.checkpoints,
             steps=steps,
             num_evaluations=draft.evaluation.count(steps) if draft.evaluation else 0,
             hardware=place.hardware,
         ),
-        *_broken_rows(data),
+        *_broken_rows(data, settings.data),
         *(
             problem
             for part in (data.train, data.heldout)
             if part is not None
-            for problem in check_targets(part, settings.data, sequence_length=draft.batch.sequence_length.value)
+            for problem in check_targets(
+                part, settings.data, sequence_length=draft.batch.sequence_length.value, objective=asked.method
+            )
         ),
         *check_quantized(settings.model, place.model, origins=origins),
         *check_learning_rate(asked, draft.learning_rate, steps=steps, origins=origins),
+        *check_clamp(asked, draft.learning_rate, origins=origins),
         *check_evaluation(asked, draft.evaluation),
     )
 
@@ -118,12 +130,20 @@ def _check_size(
     return check_room(settings, place, draft.known, sequences=sequences, data=data) if draft.known else ()
 
 
-def _broken_rows(data: DataFacts) -> tuple[Problem, ...]:
+def _broken_rows(data: DataFacts, settings: DataSettings) -> tuple[Problem, ...]:
+    """The first rows that cannot be used; one warning where they may be left out."""
     parts = [part for part in (data.train, data.heldout) if part is not None]
+    num_broken, rows = sum(part.num_broken for part in parts), sum(part.rows for part in parts)
+    if num_broken and (settings.skip_bad_rows or num_broken <= settings.max_bad_share * rows) and num_broken < rows:
+        example = next(problem for part in parts for problem in part.broken)
+        message = f"{num_broken:,} of {rows:,} rows cannot be used and are left out, such as {example.message}"
+        return (warning("INPUT_DATASET_INVALID", message, hint=_LISTED),)
     shown = tuple(problem for part in parts for problem in part.broken)[:_BROKEN_SHOWN]
     more = sum(part.num_broken for part in parts) - len(shown)
     if not more:
         return shown
     message = f"And {more:,} more {'row' if more == 1 else 'rows'} that cannot be used."
-    hint = "`backprop validate` lists them, each with its line, its key and what to do."
-    return (*shown, Problem("INPUT_DATASET_INVALID", message, hint=hint))
+    return (*shown, Problem("INPUT_DATASET_INVALID", message, hint=f"{_LISTED} --skip-bad-rows leaves them out."))
+
+
+_LISTED = "`backprop validate` lists them, each with its line, its key and what to do."

@@ -28,12 +28,22 @@ class TrainFacts:
     """Why nothing can be written where the output is to go; None when it can."""
 
 
-def plan_sequence_length(settings: ModelSettings, model: ModelFacts | Absent, *, origins: Origins) -> Decision[int]:
+TRACE_SEQUENCE_LENGTH = 8192
+"""Of a run on reasoning traces, unless a length is asked for."""
+
+
+def plan_sequence_length(
+    settings: ModelSettings, model: ModelFacts | Absent, *, origins: Origins, has_traces: bool = False
+) -> Decision[int]:
     """The longest row in tokens; needed before the data is read, since rows are cut and counted by it."""
     asked = settings.max_seq_length
+    is_raised = has_traces and asked == ModelSettings().max_seq_length and not origins.of("model.max_seq_length")
+    asked = TRACE_SEQUENCE_LENGTH if is_raised else asked
     longest = None if isinstance(model, Absent) else model.max_position_embeddings
     if longest is not None and longest < asked:
         return Decision(longest, "the model's context", f"The model knows positions up to {longest:,} tokens.")
+    if is_raised:
+        return Decision(asked, "reasoning traces", "Traces are long; a row that is cut would never learn its answer.")
     return set_by(origins, "model.max_seq_length", asked) or Decision(
         asked, "default", "Long enough for most conversations; longer rows are cut, and counted."
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import attrs
 
 from backprop.plan.decision import Decision, Problem, warning
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Scheduler, TrainingSettings, TrainMode
 from backprop.plan.training.chosen import given, name_of, set_by
@@ -20,6 +21,26 @@ DEFAULT_RATES: Mapping[TrainMode, Decision[float]] = {
     TrainMode.FULL: Decision(
         FULL_FINE_TUNING_RATE, "full fine-tuning default", "A tenth of LoRA's 2e-4 (arXiv:2405.09673)."
     ),
+}
+PREFERENCE_RATES: Mapping[Objective, Decision[float]] = {
+    Objective.ORPO: Decision(8e-6, "ORPO default", "A small part of LoRA's 2e-4, for a model that answers already."),
+    Objective.SIMPO: Decision(1e-6, "SimPO default", "The upper end of the authors' 3e-7 to 1e-6 (arXiv:2405.14734)."),
+    Objective.KTO: Decision(1e-6, "KTO default", "Small, since the base model is the measure (arXiv:2402.01306)."),
+}
+
+
+@attrs.frozen
+class Clamp:
+    """A rate from which on a method is known to go wrong, and what is taken instead."""
+
+    bound: float
+    taken: float
+    why: str
+
+
+CLAMPS: Mapping[Objective, Clamp] = {
+    Objective.SIMPO: Clamp(1e-5, 1e-6, "SimPO makes a model repeat itself at high rates (arXiv:2405.14734)."),
+    Objective.KTO: Clamp(5e-6, 1e-6, "KTO moves too far from the base model at high rates (arXiv:2402.01306)."),
 }
 DEFAULT_WARMUP_STEPS = 10
 
@@ -34,9 +55,12 @@ class LearningRatePlan:
 
 
 def plan_learning_rate(settings: TrainingSettings, *, steps: int, origins: Origins) -> LearningRatePlan:
-    """An explicit rate always wins; unset is 2e-5 for full fine-tuning, ten times that for an adapter."""
+    """An explicit rate wins unless a method's clamp says otherwise; unset is 2e-5 for full fine-tuning, ten times that
+    for an adapter, and the method's own where answers are compared.
+    """
     asked = settings.learning_rate
-    peak = given(origins, "training.learning_rate", asked) if asked is not None else DEFAULT_RATES[settings.mode]
+    default = PREFERENCE_RATES.get(settings.method, DEFAULT_RATES[settings.mode])
+    peak = default if asked is None else _clamped(settings.method, given(origins, "training.learning_rate", asked))
     scheduler = set_by(origins, "training.lr_scheduler_type", settings.lr_scheduler_type) or Decision(
         settings.lr_scheduler_type, "default", "The rate falls smoothly to zero at the last step."
     )
@@ -46,6 +70,29 @@ def plan_learning_rate(settings: TrainingSettings, *, steps: int, origins: Origi
 
 
 _NO_WARMUP = Decision(0, "constant schedule", "The rate is the peak from the first step; constant_with_warmup rises.")
+
+
+def _clamped(method: Objective, asked: Decision[float]) -> Decision[float]:
+    clamp = CLAMPS.get(method)
+    if clamp is None or asked.value < clamp.bound:
+        return asked
+    why = f"You asked for {asked.value:g}, which is {clamp.bound:g} or more. {clamp.why}"
+    return Decision(clamp.taken, f"clamp of {method.value}", why)
+
+
+def check_clamp(settings: TrainingSettings, plan: LearningRatePlan, *, origins: Origins) -> tuple[Problem, ...]:
+    """A warning where another rate is taken than the one that was asked for."""
+    if settings.learning_rate in (None, plan.peak.value):
+        return ()
+    origin = origins.of("training.learning_rate")
+    return (
+        warning(
+            "CONFIG_INVALID_SETTING",
+            f"The learning rate is {plan.peak.value:g}, not {settings.learning_rate:g}: {plan.peak.why}",
+            where=origin.name if origin else "--lr",
+            hint=f"Pass a rate below {CLAMPS[settings.method].bound:g} to --lr.",
+        ),
+    )
 
 
 def _warmup(settings: TrainingSettings, steps: int, origins: Origins) -> Decision[int]:

@@ -91,7 +91,7 @@ def _memory(workload: Workload, micro_batch: int, *, accumulates: bool, checkpoi
         accumulation=2 if accumulates else 1,  # more passes hold no more
         checkpoints=checkpointing,
         packed=workload.is_packed,
-        pad_mask=workload.is_packed or micro_batch > 1,
+        pad_mask=workload.is_packed or micro_batch * workload.training.objective.sequences_per_row > 1,
     )
     longest = workload.longest_heldout or 0
     try:

@@ -27,6 +27,7 @@ from backprop.plan.training.full_precision import Rounding
 from backprop.plan.training.learning_rate import LearningRatePlan
 from backprop.plan.training.length import LengthPlan
 from backprop.plan.training.memory import MemoryBudget
+from backprop.plan.training.objective import SUPERVISED, ObjectivePlan
 from backprop.plan.training.offload import OffloadPlan
 from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
@@ -73,6 +74,8 @@ class TrainPlan:
     """How updates are rounded into bfloat16 weights that are trained; None when those are float32, or an adapter's."""
     offload: OffloadPlan | None = None
     """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
+    objective: ObjectivePlan = SUPERVISED
+    """What is minimised."""
 
     @property
     def num_trainable(self) -> int:
@@ -138,6 +141,7 @@ def _accepted(
         mode=asked.mode,
         rounding=draft.full.rounding,
         offload=draft.full.offload,
+        objective=draft.objective,
     )
 
 
@@ -152,4 +156,5 @@ def _throughput(draft: Draft, footprint: Footprint, place: Place) -> ThroughputP
         recomputes=footprint.fit.gradient_checkpointing.value,
         sequence=draft.sequences.longest,
         tokens_per_step=None if length.tokens is None else length.tokens / length.steps.value,
+        objective=draft.sequences.objective,
     )

@@ -6,6 +6,7 @@ import attrs
 
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DataFacts, DatasetFacts
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing
@@ -21,13 +22,15 @@ class SequencePlan:
     length: Decision[int]
     packing: Decision[bool]
     packed_length: Decision[int] | None
+    objective: Objective
 
     def for_memory(self, data: DataFacts) -> Sequences:
         """The longest sequence that there is, or that there may be where rows were not tokenized."""
         heldout = self._longest_row(data.heldout) if data.heldout else None
         if self.packed_length is not None:
             return Sequences(self.packed_length.value, is_packed=True, longest_heldout=heldout)
-        return Sequences(self._longest_row(data.train), is_packed=False, longest_heldout=heldout)
+        longest = self._longest_row(data.train)
+        return Sequences(longest, is_packed=False, longest_heldout=heldout, objective=self.objective)
 
     def _longest_row(self, data: DatasetFacts) -> int:
         lengths = data.tokens.length_counts if data.tokens else ()
@@ -49,16 +52,19 @@ def plan_sequences(
     settings: TrainSettings, place: Place, *, data: DataFacts, update: UpdatePlan, origins: Origins
 ) -> SequencePlan:
     """The length that the model and the user allow, and packing where it is of use."""
-    longest = plan_sequence_length(settings.model, place.model, origins=origins)
+    longest = plan_sequence_length(
+        settings.model, place.model, origins=origins, has_traces=settings.data.reasoning_trace
+    )
     packing, packed_length = plan_packing(
         settings.data.packing,
         rail=place.rail,
         data=data.train,
         sequence_length=longest.value,
         effective=update.effective,
+        objective=settings.training.method,
         origins=origins,
     )
-    return SequencePlan(longest, packing, packed_length)
+    return SequencePlan(longest, packing, packed_length, settings.training.method)
 
 
 def heldout_sequences(data: DataFacts) -> int | None:

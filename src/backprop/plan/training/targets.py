@@ -6,22 +6,26 @@ from collections.abc import Iterator
 
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DatasetFacts, RowCount, TokenFacts
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import DataSettings
 
 TRUNCATED_REFUSED_SHARE = 0.1
 """Above this share of cut rows the data and the sequence length do not belong together."""
 
 
-def check_targets(data: DatasetFacts, settings: DataSettings, *, sequence_length: int) -> tuple[Problem, ...]:
+def check_targets(
+    data: DatasetFacts, settings: DataSettings, *, sequence_length: int, objective: Objective = Objective.SFT
+) -> tuple[Problem, ...]:
     """Every way in which the rows would silently train wrongly, each with its number and its remedy."""
     tokens = data.tokens
     if tokens is None:
         return ()
     rows = readable_rows(data)
     return (
+        *_traces(data, settings),
         *_empty(tokens, rows, data.name),
         *_everything(tokens, rows, settings),
-        *_truncated(tokens, rows, settings, sequence_length),
+        *_truncated(tokens, rows, settings, sequence_length, objective),
         *_lost(tokens, rows, settings),
         *_unended(tokens, rows),
     )
@@ -29,12 +33,27 @@ def check_targets(data: DatasetFacts, settings: DataSettings, *, sequence_length
 
 def readable_rows(data: DatasetFacts) -> int:
     """Rows of which shares are taken."""
-    return data.rows - data.num_broken
+    return data.rows - data.num_broken - (data.traces.left_out if data.traces else 0)
 
 
 def truncated_share(num_cut: int, rows: int) -> float:
     """The share of the rows that lose their end; ``rows`` are all that can be read, those without a target too."""
     return num_cut / max(1, rows)
+
+
+def _traces(data: DatasetFacts, settings: DataSettings) -> Iterator[Problem]:
+    """What is left out for the sake of good reasoning traces."""
+    if data.traces is None or not data.traces.left_out:
+        return
+    traces = data.traces
+    reasons = (
+        (traces.empty, f"with no trace of at least {settings.min_trace_tokens} tokens"),
+        (traces.too_long, f"with one of more than {settings.max_trace_tokens:,} tokens"),
+        (traces.unbalanced, "with <think> and </think> that do not pair up"),
+    )
+    found = "; ".join(f"{count.rows:,} {what} ({count.example})" for count, what in reasons if count.rows)
+    message = f"{traces.left_out:,} of {traces.left_out + traces.kept:,} rows are left out: {found}."
+    yield warning("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace")
 
 
 def _share(count: RowCount, rows: int) -> str:
@@ -64,18 +83,26 @@ def _everything(tokens: TokenFacts, rows: int, settings: DataSettings) -> Iterat
         yield warning("INPUT_TARGETS_EVERYTHING", message, where=where, hint="They have an answer but no prompt.")
 
 
-def _truncated(tokens: TokenFacts, rows: int, settings: DataSettings, sequence_length: int) -> Iterator[Problem]:
+def _truncated(
+    tokens: TokenFacts, rows: int, settings: DataSettings, sequence_length: int, objective: Objective
+) -> Iterator[Problem]:
     cut = tokens.truncated
     if not cut.rows:
         return
+    is_cut = objective is Objective.SFT
+    consequence = "lose their end" if is_cut else "are left out, since a cut answer is not the one that was judged"
+    otherwise = "cuts them" if is_cut else "trains on the others"
     message = (
-        f"{_share(cut, rows)} are longer than {sequence_length:,} tokens and lose their end; "
+        f"{_share(cut, rows)} are longer than {sequence_length:,} tokens and {consequence}; "
         f"the longest has {tokens.longest_uncut:,}, 99 % have at most {tokens.uncut_p99:,}."
     )
     hint = f"Pass --max-seq-length {tokens.uncut_p99} to keep 99 % whole, or {tokens.longest_uncut} to keep all"
     if truncated_share(cut.rows, rows) > TRUNCATED_REFUSED_SHARE and not settings.allow_truncation:
         yield Problem(
-            "INPUT_TARGETS_TRUNCATED", message, where=cut.example, hint=f"{hint}; --allow-truncation cuts them."
+            "INPUT_TARGETS_TRUNCATED",
+            message,
+            where=cut.example,
+            hint=f"{hint}; --allow-truncation {otherwise}.",
         )
     else:
         yield warning("INPUT_TARGETS_TRUNCATED", message, where=cut.example, hint=f"{hint}.")

@@ -11,6 +11,7 @@ import attrs
 from backprop.plan.facts.cards import card_named
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
+from backprop.plan.memory.objective import Objective
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.precision import PrecisionPlan
@@ -57,23 +58,34 @@ def plan_throughput(
     recomputes: bool,
     sequence: int,
     tokens_per_step: float | None,
+    objective: Objective = Objective.SFT,
 ) -> ThroughputPlan:
     """The work of a token, and the rates that the hardware may reach."""
     rates, basis = _rates(rail, hardware, precision)
     return ThroughputPlan(
-        flops_per_token=flops_per_token(model, adapter=adapter, recomputes=recomputes, sequence=sequence),
+        flops_per_token=flops_per_token(
+            model, adapter=adapter, recomputes=recomputes, sequence=sequence, objective=objective
+        ),
         tokens_per_step=tokens_per_step,
         peak_flops=rates,
         basis=basis,
     )
 
 
-def flops_per_token(model: ModelFacts, *, adapter: AdapterPlan | None, recomputes: bool, sequence: int) -> float:
+def flops_per_token(
+    model: ModelFacts,
+    *,
+    adapter: AdapterPlan | None,
+    recomputes: bool,
+    sequence: int,
+    objective: Objective = Objective.SFT,
+) -> float:
     """Operations of forward and backward for one token of a sequence, on average over its positions.
 
     Two for each weight that a token passes, in forward, for the gradient of its input, and for its own gradient where
     it is trained (arXiv:2001.08361, section 2.1); attention 4·S·Q a layer, half of it under the causal mask, and
-    twice that backward. Recomputation repeats the forward pass of the layers.
+    twice that backward. Recomputation repeats the forward pass of the layers; the passes that an objective makes
+    without gradients are forward ones, too.
     """
     embeddings = model.vocab_size * model.hidden_size
     head = embeddings
@@ -83,7 +95,8 @@ def flops_per_token(model: ModelFacts, *, adapter: AdapterPlan | None, recompute
     forward = 2.0 * (layers + adapted) + attention
     own_gradients = 2.0 * (adapted if adapter else layers + head)
     passes = 3 if recomputes else 2
-    return passes * forward + attention + 2 * 2.0 * head + own_gradients
+    without_gradients = objective.passes_without_gradients * (forward + 2.0 * head)
+    return passes * forward + attention + 2 * 2.0 * head + own_gradients + without_gradients
 
 
 def _rates(rail: Rail, hardware: HardwareFacts, precision: PrecisionPlan) -> tuple[tuple[float, float] | None, str]:

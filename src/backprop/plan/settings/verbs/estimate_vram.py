@@ -6,7 +6,7 @@ import attrs
 
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import DataSettings
-from backprop.plan.settings.kinds import Choice, ModelName, Real
+from backprop.plan.settings.kinds import ModelName, Real
 from backprop.plan.settings.lora import LoraSettings
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.option import opt, part
@@ -42,12 +42,6 @@ class EstimateVramSettings:
         metavar="GIB",
         rare=True,
     )
-    method: Objective = opt(
-        Choice(Objective),
-        "--method",
-        default=Objective.SFT,
-        help="sft, or a preference method: two sequences a row for orpo and simpo, a reference pass for kto.",
-    )
     model: ModelSettings = part(ModelSettings, only=("name", "load_in_4bit", "max_seq_length", "dtype"))
     data: DataSettings = part(DataSettings, only=("packing",))
     training: TrainingSettings = part(
@@ -57,6 +51,7 @@ class EstimateVramSettings:
             "gradient_accumulation_steps",
             "optim",
             "mode",
+            "method",
             "full_ft_offload",
             "full_ft_ceiling_billions",
             "bf16",
@@ -73,3 +68,8 @@ class EstimateVramSettings:
     def asked_model(self) -> str:
         """The model that is asked about: MODEL, or else what --model, a variable or a file names, or the default."""
         return self.name or self.model.name
+
+    @property
+    def method(self) -> Objective:
+        """The method that is asked about."""
+        return self.training.method
