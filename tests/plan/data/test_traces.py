@@ -16,11 +16,8 @@ def words(text: str) -> int:
 
 
 def answer(*contents: str, **more: str) -> Conversation:
-    turns = [
-        turn
-        for text in contents
-        for turn in ({"role": "user", "content": "?"}, {"role": "assistant", "content": text, **more})
-    ]
+    asked = {"role": "user", "content": "?"}
+    turns = [turn for text in contents for turn in (asked, {"role": "assistant", "content": text, **more})]
     return Conversation(tuple(turns), (False, True) * len(contents))
 
 

@@ -51,9 +51,8 @@ def test_what_is_left_out_for_its_trace_is_said_by_kind() -> None:
     plan = planned(dataset(traces=traces), reasoning_trace=True)
     assert isinstance(plan, TrainPlan), plan
     (told,) = (problem for problem in plan.warnings if "left out" in problem.message)
-    assert told.message.startswith(
-        "40 of 100 rows are left out: 30 with no trace of at least 8 tokens (rows.jsonl:2); 10"
-    )
+    assert told.message.startswith("40 of 100 rows are left out: 30 with no trace of at least 8 tokens (rows.jsonl:2)")
+    assert "; 10 with <think> and </think> that do not pair up (rows.jsonl:9)" in told.message
 
 
 def test_traces_raise_the_length_unless_one_is_asked_for() -> None:
