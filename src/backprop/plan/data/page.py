@@ -57,8 +57,6 @@ def _parts(report: DataReport) -> Iterator[str]:
     yield _section("Turns", bar_chart([(_turns(t), rows) for t, rows in report.turns.items()][:20], title="turns"))
     yield _section("Layouts", bar_chart(list(report.format_distribution.items()), title="layouts"))
     yield _section("Scripts", bar_chart(list(report.scripts.items()), title="scripts"))
-    if report.languages:
-        yield _section("Languages of a sample", bar_chart(list(report.languages.items())[:20], title="languages"))
     yield _section("Personal data and secrets", _pii(report))
 
 
