@@ -31,7 +31,7 @@ def whole_text(example: Example) -> str:
 
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens a text has; no text has fewer than one."""
+    """About how many tokens a text has; one at least, but for an empty one."""
     num_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return -(-num_bytes // BYTES_PER_TOKEN)
 

@@ -282,10 +282,11 @@ def _checks(facts: ScanFacts) -> tuple[CheckResult, ...]:
     """Errors first, then the most frequent."""
     tally = facts.tally
     others = Counter({layout: rows for layout, rows in tally.layouts.items() if layout not in (None, facts.layout)})
-    of_file = Tally(Limits(max_errors=1), labels=tally.labels, layouts=others)  # type: ignore[arg-type]
+    of_file = Tally(Limits(max_errors=1), labels=tally.labels, layouts=others)
     failed = [(check, rows, tuple(tally.check_places.get(check, ()))) for check, rows in tally.checks.items()]
+    of_file_rows = {Check.MIXED_LAYOUTS: others.total(), Check.ONE_SIDED_LABELS: tally.labels.total()}
     failed += [
-        (finding.check, tally.parsed, (Place(finding.where, "", finding.message),))
+        (finding.check, of_file_rows[finding.check], (Place(finding.where, "", finding.message),))
         for finding in file_findings(of_file, facts.layout, name=facts.dataset)
     ]
     results = [_check_result(check, rows, places, of=tally.rows) for check, rows, places in failed]

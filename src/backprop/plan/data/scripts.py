@@ -40,7 +40,7 @@ _BLOCKS: tuple[tuple[int, Script | None], ...] = (
     (0x0700, Script.OTHER),
     (0x0750, Script.ARABIC),
     (0x0780, Script.OTHER),
-    (0x08A0, Script.ARABIC),
+    (0x0870, Script.ARABIC),
     (0x0900, Script.INDIC),
     (0x0E00, Script.THAI_LAO),
     (0x0F00, Script.TIBETAN_BURMESE_KHMER),
