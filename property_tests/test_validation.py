@@ -1,4 +1,4 @@
-"""Laws of validation: nothing is found where nothing is wrong, and how the work is done does not change what is found."""
+"""Laws of validation: nothing is found where nothing is wrong, and how the work is done changes nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_nothing_is_found_in_a_row_that_was_built_to_be_valid(layout: Layout, da
 
 
 @EVERY
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_a_row_that_is_certainly_fine_has_no_finding(layout: Layout, data: st.DataObject) -> None:
     row, ascii = data.draw(any_rows(layout)), data.draw(st.booleans())
@@ -115,17 +115,14 @@ def test_shuffling_rows_keeps_the_counts(file: tuple[Layout, list[Any]], random:
         before = judged(written(directory, rows), layout, ALL, block_bytes=1 << 20)
         random.shuffle(rows)
         after = judged(written(directory, rows), layout, ALL, block_bytes=1 << 20)
-    assert (before.num_rows, before.num_error_rows, before.counts) == (
-        after.num_rows,
-        after.num_error_rows,
-        after.counts,
-    )
-    assert (before.layouts, before.labels) == (after.layouts, after.labels)
+    for part in ("num_rows", "num_error_rows", "counts", "layouts", "labels"):
+        assert getattr(before, part) == getattr(after, part)
 
 
 @settings(deadline=None)
 @given(_FILES)
 @example((Layout.RAW, [{"text": "\u00e9 \x1b"}]))
+@example((Layout.RAW, [{"text": "[INST]"}]))
 def test_the_quick_way_finds_what_the_exact_way_finds(file: tuple[Layout, list[Any]]) -> None:
     layout, rows = file
     judge = judge_of(layout)

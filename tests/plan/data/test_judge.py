@@ -122,7 +122,7 @@ CHANGES: tuple[tuple[Layout, Change, Check, str], ...] = (
     (Layout.PREFERENCE, put(prompt="[INST]"), Check.TEMPLATE_TOKEN, "prompt"),
     (Layout.PREFERENCE, put(chosen=[ASKED, GOOD], rejected=[ASKED, GOOD]), Check.EQUAL_PAIR, "rejected"),
     (Layout.PREFERENCE, put(chosen=[ASKED, GOOD], rejected=[ASKED]), Check.NO_ASSISTANT, "rejected"),
-    (Layout.PREFERENCE, put(chosen=[ASKED, GOOD], rejected=[ASKED, BLANK]), Check.EMPTY_ASSISTANT, "rejected[1].content"),
+    (Layout.PREFERENCE, put(chosen=[ASKED, BLANK], rejected=[ASKED, BAD]), Check.EMPTY_ASSISTANT, "chosen[1].content"),
     (Layout.PREFERENCE, put(prompt=[UNASKED], chosen=[GOOD], rejected=[BAD]), Check.EMPTY_USER, "prompt[0].content"),
     (Layout.KTO, put(label="yes"), Check.LABEL, "label"),
     (Layout.KTO, put(label=2), Check.LABEL, "label"),

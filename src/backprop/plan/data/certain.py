@@ -15,6 +15,7 @@ from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, Layout
 _ANGLED = re.compile(rb"<(?:\||/?s>|<|(?:start|end)_of_turn>|/?think>|bos>|eos>|pad>|unk>|\xef\xbd\x9c)")
 _ESCAPED = re.compile(rb"\\(?:[bf/]|u(?:00[0-9]|[dDfF]))")
 """Escapes of ASCII and control characters, surrogates and full-width forms; other letters may be escaped freely."""
+_INSTRUCTION = re.compile(rb"INST\]")
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")
 _C0 = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """JSON must escape these; a line of plain text may hold them."""
@@ -23,12 +24,13 @@ _C0 = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 def is_plain_line(raw: bytes) -> bool:
     """The line holds no tag, no template token, no control character and no surrogate, however it is escaped.
 
-    Single bytes are looked for first: for them a kilobyte costs 0.2 µs, for two together ten times as much.
+    A single byte is looked for in 0.2 µs a kilobyte, an expression with a literal beginning in 1 µs; ``in`` for two
+    bytes takes 4 µs.
     """
     return not (
         (b"<" in raw and _ANGLED.search(raw))
         or _ESCAPED.search(raw)
-        or (raw.count(b"]") > 1 and b"INST]" in raw)
+        or _INSTRUCTION.search(raw)
         or b"\x7f" in raw
         or (not raw.isascii() and _C1.search(raw))
     )
