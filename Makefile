@@ -9,12 +9,15 @@ INSTALLED := .venv/.installed
 # Each of several test processes keeps to one core, and its idle threads do not spin.
 ALONE := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
-.PHONY: help setup check test soak bench quickstart clean
+FUZZ_SECONDS ?= 300
+
+.PHONY: help setup check test soak fuzz bench quickstart clean
 
 help:
 	@echo "make quickstart  fine-tune a small model on examples/lighthouse.jsonl, show its answers before and after"
 	@echo "make test        every check and every test"
 	@echo "make soak        long repetitions that 'make test' leaves out"
+	@echo "make fuzz        read files made and damaged at random for FUZZ_SECONDS (300)"
 	@echo "make bench       measure start-up, planning, and predicted against known memory"
 	@echo "make clean       remove what tests and the quickstart leave; the environment and the model stay"
 
@@ -47,6 +50,9 @@ test: setup check
 soak: setup
 	@$(ALONE) $(PY) -m pytest -m soak
 
+fuzz: setup
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m tools.fuzz
+
 bench: setup
 	$(PY) benchmarks/startup.py
 	$(PY) -m benchmarks.planning
@@ -57,5 +63,5 @@ quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py
 
 clean:
-	rm -rf quickstart-output output dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf quickstart-output output dist build .fuzz .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests property_tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

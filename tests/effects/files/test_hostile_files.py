@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backprop.effects.files.rows import LONGEST_LINE, RawRow, blocks_of, hash_files, read_rows, rows_of
+from backprop.effects.files.rows import LONGEST_LINE, RawRow, blocks_of, hash_files, lines, read_rows, rows_of
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError, hint_for
 
@@ -114,14 +114,13 @@ def test_a_bomb_takes_no_more_memory_than_its_longest_line_may(tmp_path: Path, c
     assert peak < 256
 
 
-def test_a_line_that_never_ends_is_given_up(tmp_path: Path) -> None:
+def test_a_line_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "LONGEST_SKIPPED", 80 * MIB)
     path = tmp_path / "a.txt"
-    path.write_bytes(b"x")
-    os.truncate(path, 0)
-    with path.open("r+b") as sparse:
-        sparse.write(b"x" * 8192)
-        sparse.truncate(3 << 30)
-    assert "has a line that does not end within 1024 MiB (line 1)" in refusal(path).message
+    with path.open("wb") as sparse:
+        sparse.write(ROW + b"x" * 8192)
+        sparse.truncate(1 << 40)
+    assert "has a line that does not end within 80 MiB (line 2)" in refusal(path).message
 
 
 def test_json_nested_ten_thousand_deep_is_one_broken_row(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_what_is_no_number_is_no_value(tmp_path: Path) -> None:
         (b'{"a": 1, "b": 2, "a": 3}', 'the key "a" stands twice in one object: "{"a": 1, "b": 2, "a": 3}".'),
         (b'{"a": "\\ud800"}', "\\ud800 at a place where it is half of a character"),
         (b'{"a": 1e999}', "the number 1e999 is too large"),
-        (b'{"a": "\0"}', "Invalid control character at at column 8"),
+        (b'{"a": "\0"}', "Invalid control character at column 8"),
         (b"[" * 100_000, "it is nested more than 200 deep"),
         (b'{"n": ' + b"9" * 5000 + b"}", "cannot be used"),
     ],

@@ -45,7 +45,7 @@ def read_json_line_exactly(path: str, line: int, raw: bytes) -> RawRow:
     except UnicodeDecodeError as wrong:
         what, at, hint = f"is not UTF-8 text (byte {wrong.start + 1})", wrong.start, SAVE_AS_UTF8
     except json.JSONDecodeError as wrong:
-        what, at, hint = f"is not JSON: {wrong.msg} at column {wrong.colno}", wrong.pos, ""
+        what, at, hint = f"is not JSON: {wrong.msg.removesuffix(' at')} at column {wrong.colno}", wrong.pos, ""
     except ValueError as wrong:
         what, at, hint = f"cannot be used: {wrong}", 0, ""
     except RecursionError:

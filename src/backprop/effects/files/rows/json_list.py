@@ -103,7 +103,13 @@ def _mistake(path: Path, text: JsonStream, wrong: Exception) -> RawRow:
         return broken(str(path), text.line, what, hint=_AS_LINES)
     if isinstance(wrong, json.JSONDecodeError):
         line, column, shown = text.place_of(wrong)
-        return broken(str(path), line, f"is not JSON: {wrong.msg} at column {column}", shown=shown, hint=_UNREAD)
+        return broken(
+            str(path),
+            line,
+            f"is not JSON: {wrong.msg.removesuffix(' at')} at column {column}",
+            shown=shown,
+            hint=_UNREAD,
+        )
     why = f"it is nested more than {DEEPEST} deep" if isinstance(wrong, RecursionError) else str(wrong)
     return broken(str(path), text.line, f"cannot be used: {why}", shown=text.ahead(), hint=_UNREAD)
 

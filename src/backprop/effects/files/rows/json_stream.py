@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from backprop.effects.files.rows.json_line import text_around
-from backprop.effects.files.rows.lines import LONGEST_LINE, SAVE_AS_UTF8, check_text
+from backprop.effects.files.rows.lines import HEAD_BYTES, LONGEST_LINE, SAVE_AS_UTF8, check_text
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 
@@ -100,7 +100,7 @@ class JsonStream:
     def _read(self, num_bytes: int, *, is_first: bool = False) -> None:
         data = self._stream.read(num_bytes)
         if is_first:
-            check_text(self._path, data[:4096])
+            check_text(self._path, data[:HEAD_BYTES])
         self._is_end = not data
         try:
             self._text += self._decoder.decode(data, final=self._is_end)

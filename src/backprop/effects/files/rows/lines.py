@@ -18,7 +18,7 @@ SAVE_AS_UTF8 = "Save the file as UTF-8."
 REMOVE_NUL = "Remove it, for instance with: tr -d '\\000' < FILE > NEW"
 BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_HEAD_BYTES = 4096
+HEAD_BYTES = 4096
 
 
 @attrs.frozen
@@ -49,13 +49,19 @@ def cut_lines(path: Path, stream: IO[bytes], *, block_bytes: int) -> Iterator[Cu
     """
     assert block_bytes <= LONGEST_LINE, "of a piece only the first line needs measuring"
     cutter = _Cutter(path)
-    is_first = True
-    while chunk := stream.read(block_bytes):
-        if is_first:
-            check_text(path, chunk[:_HEAD_BYTES])
-        is_first = False
+    for chunk in _chunks(path, stream, block_bytes):
         yield from cutter.take(chunk)
     yield from cutter.finish()
+
+
+def _chunks(path: Path, stream: IO[bytes], block_bytes: int) -> Iterator[bytes]:
+    """The stream's bytes, its head checked first, as long as it is whatever ``block_bytes``."""
+    head = stream.read(HEAD_BYTES)
+    check_text(path, head)
+    for at in range(0, len(head), block_bytes):
+        yield head[at : at + block_bytes]
+    while chunk := stream.read(block_bytes):
+        yield chunk
 
 
 class _Cutter:

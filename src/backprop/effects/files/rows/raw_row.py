@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from backprop.plan.data.excerpt import excerpt
+from backprop.plan.data.excerpt import excerpt, printable
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 
@@ -40,7 +40,7 @@ class UnreadableValue:
 
 def broken(path: str, line: int, what: str, *, shown: str = "", hint: str = "", raw: bytes | None = None) -> RawRow:
     """A row that cannot be read; ``shown`` is the text around the mistake."""
-    where = f"{path}:{line}"
+    where, what = f"{path}:{line}", printable(what)
     seen = excerpt(shown)
     message = f'{where} {what}: "{seen}".' if seen else f"{where} {what}."
     problem = Problem("INPUT_DATASET_PARSE_FAILED", message, where=where, hint=hint)
@@ -49,4 +49,4 @@ def broken(path: str, line: int, what: str, *, shown: str = "", hint: str = "", 
 
 def invalid(path: Path, what: str, *, hint: str = "") -> BackpropError:
     """A file that cannot be read as a whole."""
-    return BackpropError(Problem("INPUT_DATASET_INVALID", f"{path} {what}.", where=str(path), hint=hint))
+    return BackpropError(Problem("INPUT_DATASET_INVALID", f"{path} {printable(what)}.", where=str(path), hint=hint))

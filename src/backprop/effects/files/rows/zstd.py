@@ -20,7 +20,7 @@ class _Reader(io.RawIOBase):
         self._packed = packed
         self._decompressor = zstandard.ZstdDecompressor()
         self._frame = self._decompressor.decompressobj()
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -45,7 +45,7 @@ class _Reader(io.RawIOBase):
         if self._frame.eof:
             self._frame = self._decompressor.decompressobj()
         try:
-            self._ready = self._frame.decompress(chunk)
+            self._ready = memoryview(self._frame.decompress(chunk))
         except zstandard.ZstdError as error:
             raise DamagedFile(str(error)) from error
         return True
