@@ -7,6 +7,7 @@ import math
 import random
 import tempfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +159,15 @@ def test_a_verdict_only_gets_worse(rates: dict[Rate, float], strict: bool, gate:
 
 
 PIECES = st.sampled_from(
-    ["ann@example.org", "+49 30 1234567", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "10.0.0.1", "sk-", "1"]
-    + ["hf_abcdefghijKLmnop1234", " ", "\n", "word", "語", "é", ".", "-", "@", "+", "(", "eyJ", "AKIA", "-----BEGIN "]
+    ("ann@example.org", "+49 30 1234567", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "10.0.0.1", "sk-", "1")
+    + ("hf_abcdefghijKLmnop1234", " ", "\n", "word", "語", "é", ".", "-", "@", "+", "(", "eyJ", "AKIA", "-----BEGIN ")
 )
 
 
 @given(st.one_of(st.text(), st.lists(PIECES).map("".join)))
 def test_finds_are_in_order_and_apart(text: str) -> None:
     spans = find_pii(text)
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert before.stop <= after.start
     assert all(0 <= span.start < span.stop <= len(text) for span in spans)
 
@@ -184,4 +185,4 @@ def test_a_script_does_not_hang_on_the_order_of_letters(text: str, chance: rando
 @pytest.mark.parametrize("processes", [2, 5])
 def test_processes_change_nothing(processes: int) -> None:
     rows = [_FIRST, *[{"messages": [{"role": "user", "content": f"{i % 7} why"}]} for i in range(40)]]
-    assert report_of(rows, processes=processes) == report_of(rows)
+    assert without_order(report_of(rows, processes=processes)) == without_order(report_of(rows))

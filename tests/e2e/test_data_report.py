@@ -146,7 +146,9 @@ def test_the_report_is_piped_and_a_reader_that_has_seen_enough_is_no_error(tmp_p
         ["sh", "-c", f"{program} --json 2>err | {reader}"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert (piped.stdout, piped.stderr) == ("PASS\n", "")
-    head = subprocess.run(["sh", "-c", f"{program} 2>err | head -n 1"], cwd=tmp_path, capture_output=True, text=True)
+    head = subprocess.run(
+        ["sh", "-c", f"{program} 2>err | head -n 1"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert head.stdout.startswith("PASS: ")
     assert "Traceback" not in (tmp_path / "err").read_text(encoding="utf-8")
 
