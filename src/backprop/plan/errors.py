@@ -128,6 +128,10 @@ class BackpropError(Exception):
         self.problems = problems
         super().__init__("; ".join(f"[{p.code}] {p.message}" for p in problems))
 
+    def __reduce__(self) -> tuple[type[BackpropError], tuple[Problem, ...]]:
+        """Errors cross from one process to another by what they were made of."""
+        return type(self), self.problems
+
 
 def hint_for(problem: Problem) -> str:
     """The problem's own next step, or the one its catalogue entry names."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
@@ -35,9 +36,10 @@ def in_processes(work: Callable[[int], T], num_processes: int) -> list[T]:
         for number, (_, sender) in enumerate(pipes)
     ]
     try:
-        for child, (_, sender) in zip(children, pipes, strict=True):
-            child.start()
-            sender.close()
+        with _without_interrupts():
+            for child, (_, sender) in zip(children, pipes, strict=True):
+                child.start()
+                sender.close()
         return [_received(receiver) for receiver, _ in pipes]
     finally:
         for child in children:
@@ -48,9 +50,20 @@ def in_processes(work: Callable[[int], T], num_processes: int) -> list[T]:
             receiver.close()
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches every process of the terminal, but the one that waits ends the others.
+
+    Processes that are forked in here never see it; what comes meanwhile is seen afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _child(work: Callable[[int], T], number: int, sender: Connection) -> None:
-    # Ctrl-C reaches every process of the terminal; the one that waits ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         answer: tuple[T | None, BaseException | None] = (work(number), None)

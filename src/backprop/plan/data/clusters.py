@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -28,11 +29,8 @@ class Clusters:
     def groups(self) -> tuple[Rows, ...]:
         """The clusters of two rows and more, each ascending, in the order of their first rows."""
         order = np.argsort(self.first, kind="stable").astype(np.uint32)
-        starts = np.flatnonzero(np.diff(self.first[order], prepend=np.int64(-1)))
-        ends = np.append(starts[1:], len(order))
-        return tuple(
-            order[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True) if end - start > 1
-        )
+        edges = np.flatnonzero(np.diff(self.first[order].astype(np.int64), prepend=-1, append=-1))
+        return tuple(order[start:end] for start, end in pairwise(edges.tolist()) if end - start > 1)
 
 
 def connected(num_rows: int, left: Rows, right: Rows) -> Clusters:

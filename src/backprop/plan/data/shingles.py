@@ -55,7 +55,7 @@ def shingles_of(texts: Sequence[str]) -> ShingleSets:
     # A text's first shingle begins with its first word; where it ends the next text's begin, not before.
     firsts, ends = word_ends - counts, np.cumsum(sizes)
     places = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(firsts - (ends - sizes), sizes)
-    found = runs[places] if len(runs) else np.zeros(len(places), np.uint64)
+    found = runs[places]
     for text in np.flatnonzero(counts < WORDS):
         found[ends[text] - 1] = _short(encoded[text], hashes[firsts[text] : word_ends[text]])
     return _as_sets(found, ends)
@@ -77,10 +77,10 @@ def shared_excerpt(text: str, hashes: Hashes) -> str:
 
 
 def _runs(words: Hashes) -> Hashes:
-    """(words,): the shingle that begins with each word, as though the words went on with zeros."""
-    following = np.concatenate((words, np.zeros(WORDS - 1, np.uint64)))
-    count = len(words)
-    return mixed(words * _FIRST + following[1 : count + 1] * _SECOND + following[2 : count + 2])
+    """(words + 1,): the shingle that begins with each word and after the last, as though words of zeros followed."""
+    padded = np.concatenate((words, np.zeros(WORDS, np.uint64)))
+    count = len(words) + 1
+    return mixed(padded[:count] * _FIRST + padded[1 : count + 1] * _SECOND + padded[2 : count + 2])
 
 
 def _short(text: bytes, words: Hashes) -> int:
