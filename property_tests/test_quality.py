@@ -159,8 +159,26 @@ def test_a_verdict_only_gets_worse(rates: dict[Rate, float], strict: bool, gate:
 
 
 PIECES = st.sampled_from(
-    ("ann@example.org", "+49 30 1234567", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "10.0.0.1", "sk-", "1")
-    + ("hf_abcdefghijKLmnop1234", " ", "\n", "word", "語", "é", ".", "-", "@", "+", "(", "eyJ", "AKIA", "-----BEGIN ")
+    [
+        *("ann@example.org", "+49 30 1234567", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "10.0.0.1", "sk-"),
+        *(
+            "hf_abcdefghijKLmnop1234",
+            " ",
+            "\n",
+            "word",
+            "語",
+            "é",
+            ".",
+            "-",
+            "@",
+            "+",
+            "(",
+            "eyJ",
+            "AKIA",
+            "-----BEGIN ",
+        ),
+        "1",
+    ]
 )
 
 

@@ -73,8 +73,10 @@ def test_kinds_that_open_a_door_are_secrets_and_those_that_name_a_person_are_not
 
 @pytest.mark.parametrize(
     "piece",
-    ["1 ", "1.1.1.1.", "a@", "a.b@c.", "DE12 ABCD ", "AKIA", "eyJ-", "eyJaaaaaaaa.", "-----BEGIN ", "sk-", "+1", "hf_a"]
-    + ["x@a-", "ghp_a-", "1-", "a", "0123456789"],
+    [
+        *("1 ", "1.1.1.1.", "a@", "a.b@c.", "DE12 ABCD ", "AKIA", "eyJ-", "eyJaaaaaaaa.", "-----BEGIN ", "sk-", "+1"),
+        *("hf_a", "x@a-", "ghp_a-", "1-", "a", "0123456789"),
+    ],
 )
 def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     def seconds(count: int) -> float:
