@@ -152,7 +152,8 @@ _ODD: tuple[Any, ...] = (
     {"role": "user"},
 )
 _KEYS = ("messages", "conversations", "instruction", "output", "input", "prompt", "completion", "response", "label")
-_MORE_KEYS = ("chosen", "rejected", "text", "system", "tools", "role", "content", "weight", "tool_calls", "name")
+_MORE_KEYS = ("chosen", "rejected", "text", "system", "tools", "weight", "tool_calls", "name", "thinking")
+_TURN_KEYS = ("role", "content", "from", "value")
 
 
 def _damage(draw: st.DrawFn, row: Row) -> None:
@@ -169,5 +170,5 @@ def _damage(draw: st.DrawFn, row: Row) -> None:
             del part[key]
             return
     else:
-        key = draw(st.sampled_from((*_KEYS, *_MORE_KEYS)))
+        key = draw(st.sampled_from((*_KEYS, *_MORE_KEYS, *_TURN_KEYS)))
     part[key] = draw(odd)

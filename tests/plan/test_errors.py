@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ SOURCE = Path(backprop.__file__).parent
 CODE = re.compile(rf"(?:{'|'.join(f.value for f in Family)})_[A-Z_]+")
 EXIT_CODES = {
     "INPUT_PATH_UNUSABLE": 77,
+    "INPUT_DATASET_VALIDATION_FAILED": 65,
     "DEP_PACKAGE_MISSING": 1,
     "HUB_UNREACHABLE": 69,
     "RUNTIME_TRAINING_ABORTED": 130,
@@ -35,6 +37,16 @@ def codes_in(path: Path) -> set[str]:
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     return {text for text in texts if CODE.fullmatch(text)}
+
+
+def test_an_error_passes_from_one_process_to_another() -> None:
+    problems = (Problem("CONFIG_INVALID", "one"), Problem("CONFIG_INVALID", "two", where="x"))
+    copy = pickle.loads(pickle.dumps(BackpropError(*problems)))
+    assert (type(copy), copy.problems, str(copy)) == (
+        BackpropError,
+        problems,
+        "[CONFIG_INVALID] one; [CONFIG_INVALID] two",
+    )
 
 
 def used_codes() -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -121,16 +122,20 @@ def test_limits_fall_at_the_same_row_wherever_blocks_and_processes_end(
     assert len(found[0].errors) == min(max_errors, sum(map(len, [whole.errors])))
 
 
-@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_a_damaged_end_does_not_matter_to_who_stops_before_it(tmp_path: Path, num_processes: int) -> None:
+def test_a_damaged_end_does_not_matter_to_who_stops_before_it(
+    tmp_path: Path, num_processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "rows.jsonl.gz"
-    packed = gzip.compress(b"".join(json.dumps(BLANK).encode() + b"\n" for _ in range(9)))
+    rng = Random(1)
+    rows = ({**BLANK, "id": rng.randbytes(300).hex()} for _ in range(4000))
+    packed = gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
     path.write_bytes(packed[:-4])
+    monkeypatch.setattr(validation, "blocks_of", lambda path: blocks_of(path, block_bytes=100_000))
     judge = BlockJudge(RowJudge(Layout.OPENAI, True, "text"))
     assert judge_rows((path,), judge, Limits(2), num_processes=num_processes).num_rows == 2
     with pytest.raises(BackpropError) as damage:
-        judge_rows((path,), judge, Limits(100), num_processes=num_processes)
+        judge_rows((path,), judge, Limits(10_000), num_processes=num_processes)
     assert damage.value.problems[0].code == "INPUT_DATASET_INVALID"
 
 

@@ -204,6 +204,18 @@ def test_every_problem_is_reported_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("num_broken", "last"), [(3, "row 2"), (4, "And 1 more row that"), (5_000, "And 4,997 more rows")]
+)
+def test_of_many_broken_rows_three_are_shown_and_the_others_counted(num_broken: int, last: str) -> None:
+    shown = tuple(Problem("INPUT_DATASET_PARSE_FAILED", f"row {i}") for i in range(min(num_broken, 20)))
+    data = dataset(tokens(), broken=shown, num_broken=num_broken)
+    messages = [p.message for p in refused(settings(), world(data=data))]
+    assert messages[:3] == ["row 0", "row 1", "row 2"]
+    assert messages[-1].startswith(last)
+    assert len(messages) == min(num_broken, 4)
+
+
 def test_absent_model_and_data_are_both_named() -> None:
     gone = (Absent(Problem("INPUT_MODEL_NOT_FOUND", "no model")), Absent(Problem("INPUT_DATASET_NOT_FOUND", "no data")))
     facts = attrs.evolve(world(), model=gone[0], data=gone[1])

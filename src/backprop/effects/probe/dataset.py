@@ -42,7 +42,7 @@ def observe_data(
     """Read the data once, writing tokenized rows to ``rows`` as they come; a share held out takes a second reading.
 
     Rows without a token to learn are counted and left out. ``progress`` hears the number of rows read. Memory does not
-    grow with the data but for the file of a .json and 8 bytes a row for a share. Absent carries the first problem
+    grow with the data but for 8 bytes a row for a share. Absent carries the first problem
     that kept the data from being read at all; a row that is broken stands in ``DatasetFacts.broken``.
     """
     try:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from backprop.plan.data.conversation import REASONING_KEYS
 from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, Layout
 
 _ANGLED = re.compile(rb"<(?:\||/?s>|<|(?:start|end)_of_turn>|/?think>|bos>|eos>|pad>|unk>|\xef\xbd\x9c)")
@@ -60,12 +61,18 @@ _FOLLOWING: Mapping[str, frozenset[str]] = {
 """The roles that may follow one; only answers may be last."""
 
 
+_BARE = len(("role", "content"))
+_WEIGHED = frozenset({"tool_calls", "weight", *REASONING_KEYS})
+_JUDGED_KEYS = {"role": _WEIGHED, "from": _WEIGHED | {"role", "content"}}
+"""Keys of a turn that take reading to judge; what else stands beside its text is for the chat template alone."""
+
+
 def _are_usual_turns(turns: Any, role_key: str, text_key: str) -> bool:
     if type(turns) is not list or not turns:
         return False
     follows = _FOLLOWING[""]
     for turn in turns:
-        if type(turn) is not dict or len(turn) != 2:
+        if type(turn) is not dict or (len(turn) != _BARE and not _JUDGED_KEYS[role_key].isdisjoint(turn)):
             return False
         role, text = turn.get(role_key), turn.get(text_key)
         if type(role) is not str or role not in follows or type(text) is not str or not text or text.isspace():
@@ -88,6 +95,8 @@ def _sharegpt(row: Mapping[str, Any], _: str) -> bool:
 
 
 def _alpaca(row: Mapping[str, Any], _: str) -> bool:
+    if type(row.get("system", "")) is not str:
+        return False
     key = OUTPUT_KEYS[0] if OUTPUT_KEYS[0] in row else OUTPUT_KEYS[1]
     return _is_usual_text(row.get("instruction")) and _is_usual_text(row.get(key)) and type(row.get("input", "")) is str
 
@@ -132,8 +141,8 @@ _UNUSUAL_KEYS: Mapping[Layout, frozenset[str]] = {
     Layout.PREFERENCE: frozenset({"tools"}),
     Layout.KTO: frozenset({"chosen", "tools"}),
     Layout.OPENAI: frozenset(_FOREIGN),
-    Layout.SHAREGPT: frozenset({*_FOREIGN, "messages", "system", "conversation"}),
-    Layout.ALPACA: frozenset({*_FOREIGN, "messages", "conversations", "conversation", "system"}),
+    Layout.SHAREGPT: frozenset({*_FOREIGN, "messages", "conversation"}),
+    Layout.ALPACA: frozenset({*_FOREIGN, "messages", "conversations", "conversation"}),
     Layout.COMPLETION: frozenset({*_FOREIGN, "messages", "conversations", "conversation", "instruction"}),
     Layout.RAW: frozenset({*_FOREIGN, "messages", "conversations", "conversation", "instruction", "prompt"}),
 }
