@@ -26,7 +26,7 @@ from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, MemoryOptimizer, TrainingShape
 from backprop.plan.memory.walk import Walk, walk_of
 from backprop.plan.wire.converter import from_data, to_data
-from property_tests.strategies.memory import EIGHT_BIT, SHAPES, shapes, trainings, with_layers
+from property_tests.strategies.memory import EIGHT_BIT, SHAPES, shapes, trainings, with_intermediate, with_layers
 
 CASES = shapes().flatmap(lambda model: st.tuples(st.just(model), trainings(model)))
 ADAPTERS = tuple(method for method in MemoryMethod if method is not MemoryMethod.FULL)
@@ -76,7 +76,7 @@ def test_longer_sequences_never_need_less(case: Case, more: int) -> None:
 @given(CASES, MORE)
 def test_a_larger_vocabulary_never_needs_less(case: Case, more: int) -> None:
     model, training = case
-    assert peak(attrs.evolve(model, vocab=model.vocab + more), training) >= peak(model, training)
+    assert peak(attrs.evolve(model, vocab_size=model.vocab_size + more), training) >= peak(model, training)
 
 
 @given(CASES, st.integers(1, 3))
@@ -116,7 +116,7 @@ def traced_whole(num_layers: int) -> Callable[[StepStructure], Walk]:
 @given(CASES, MORE)
 def test_a_wider_network_never_needs_less(case: Case, more: int) -> None:
     model, training = case
-    assert peak(attrs.evolve(model, intermediate=model.intermediate + 8 * more), training) >= peak(model, training)
+    assert peak(with_intermediate(model, model.intermediate_size + 8 * more), training) >= peak(model, training)
 
 
 @given(CASES)
@@ -188,7 +188,7 @@ def test_recomputation_saves_memory_of_adapters_where_sequences_have_a_usual_len
 @pytest.mark.parametrize("optimizer", EIGHT_BIT, ids=lambda optimizer: optimizer.value)
 def test_a_higher_rank_may_need_less_where_its_state_no_longer_stands_in_fp32(optimizer: MemoryOptimizer) -> None:
     """576 x 7 elements are below bitsandbytes' 4096, 576 x 8 are not; so the law on the rank leaves 8 bits out."""
-    smollm = next(shape for shape in SHAPES if shape.hidden == 576)
+    smollm = next(shape for shape in SHAPES if shape.hidden_size == 576)
     low, high = (predict(smollm, TrainingShape(rank=rank, optimizer=optimizer)) for rank in (7, 8))
     assert high.bytes_of(TermName.OPTIMIZER) < low.bytes_of(TermName.OPTIMIZER)
     assert high.bytes_of(TermName.TRAINABLE_WEIGHTS) > low.bytes_of(TermName.TRAINABLE_WEIGHTS)

@@ -6,12 +6,12 @@ import attrs
 from hypothesis import strategies as st
 
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
+from backprop.plan.facts.families import linear_layers_of
 from backprop.plan.facts.model import ModelSource
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes
 from backprop.plan.memory.training import (
     ALL_LINEAR,
     AdapterDtype,
@@ -35,6 +35,21 @@ def with_layers(model: MemoryShape, count: int) -> MemoryShape:
     """The model with another number of layers, experts in each if it has any."""
     experts = model.experts and attrs.evolve(model.experts, num_layers=count)
     return attrs.evolve(model, num_layers=count, experts=experts)
+
+
+def with_intermediate(model: MemoryShape, width: int) -> MemoryShape:
+    """The model with a feed-forward network of another width."""
+    wider = attrs.evolve(model, intermediate_size=width)
+    layers = linear_layers_of(
+        model.model_type,
+        hidden_size=model.hidden_size,
+        num_heads=model.num_heads,
+        num_kv_heads=model.num_kv_heads,
+        head_dim=model.head_dim,
+        intermediate_size=width,
+        has_experts=model.experts is not None,
+    )
+    return attrs.evolve(wider, linear_layers=layers)
 
 
 @st.composite
@@ -77,6 +92,6 @@ def trainings(draw: st.DrawFn, model: MemoryShape, *, offloads: bool = True) -> 
 
 
 def _targets(model: MemoryShape) -> st.SearchStrategy[tuple[str, ...]]:
-    names = tuple(linear.name for linear in linear_shapes(model))
+    names = tuple(linear.name for linear in model.linear_layers)
     some = st.lists(st.sampled_from(names), min_size=1, unique=True).map(tuple)
     return st.just((ALL_LINEAR,)) | some

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from backprop.cli.style import Style, visible_width
@@ -34,6 +35,16 @@ def test_the_break_down_names_every_term_and_what_stands_beside_the_peak() -> No
     assert f"needed {gib(report.memory.needed_bytes)}" in text
     assert f"batch {report.recommended_batch_size}, accumulation {report.gradient_accumulation}" in text
     assert f"so do {report.largest_batch} sequences at once, or one of {report.largest_sequence:,} tokens" in text
+
+
+def test_what_is_guessed_and_what_refuses_the_run_is_told() -> None:
+    report = estimated("Qwen/Qwen2.5-14B", "--mode", "full", "--vram-gb", "180")
+    text = words(show(attrs.evolve(report, note="A guess."), WIDE))
+    assert report.refusal in text
+    assert "A guess." in text
+    assert "It does not fit." not in text
+    unknown = attrs.evolve(report, memory=None, note="Nobody knows.", refusal="")
+    assert "Nobody knows." in words(show(unknown, WIDE))
 
 
 def test_recomputation_is_said_only_where_it_happens() -> None:

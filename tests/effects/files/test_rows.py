@@ -107,7 +107,7 @@ def test_what_is_no_number_is_no_value(tmp_path: Path) -> None:
         (b'{"text": "x"', "is not JSON: Expecting ',' delimiter at column"),
         (b'{"text": "\xff"}', "is not UTF-8 text (byte 11)"),
         (b'{"a": 1, "b": 2, "a": 3}', 'the key "a" stands twice in one object: "{"a": 1, "b": 2, "a": 3}".'),
-        (b'{"a": "\\ud800"}', "\\ud800 at a place where it is half of a character"),
+        (b'{"a": "\\ud800"}', "\\ud800 is half of a surrogate pair"),
         (b'{"a": 1e999}', "the number 1e999 is too large"),
         (b'{"a": "\0"}', "Invalid control character at column 8"),
         (b"[" * 100_000, "it is nested more than 200 deep"),

@@ -22,7 +22,7 @@ def stepped(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, steps:
 
 @pytest.mark.parametrize("elements_at_once", [7, 1 << 22])
 def test_float32_weights_move_as_with_torch(monkeypatch: pytest.MonkeyPatch, elements_at_once: int) -> None:
-    monkeypatch.setattr(rounded_adamw, "SLICE", elements_at_once)
+    monkeypatch.setattr(rounded_adamw, "ROUNDED_SLICE", elements_at_once)
     start = torch.randn(13, 5, generator=torch.Generator().manual_seed(0))
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
     arguments = {"lr": 1e-2, "weight_decay": 0.1, "betas": (0.8, 0.95), "eps": 1e-6}

@@ -7,8 +7,11 @@ import pytest
 
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.estimate.plan import EstimateFacts, plan_estimate
+from backprop.plan.estimate.report import EstimateReport
 from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
 from backprop.plan.facts.cards import CARDS
+from backprop.plan.facts.model import ModelSource
 from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
@@ -58,6 +61,36 @@ def test_the_recommended_batch_is_what_train_plans_for_rows_that_fill_the_sequen
         assert not report.fits
         assert plan.problems[0].code == "RUNTIME_MEMORY_INSUFFICIENT"
         assert all(remedy.flags in plan.problems[0].hint for remedy in report.remedies)
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-3B", SEVEN_B, "Qwen/Qwen2.5-14B"])
+@pytest.mark.parametrize("flags", [(), ("--full-ft-offload",), ("--full-ft-ceiling-billions", "20")], ids=str)
+@pytest.mark.parametrize("vram_gib", [16, 80, 180])
+def test_it_fits_where_train_takes_it_and_where_the_row_of_its_way_says_so(
+    name: str, flags: tuple[str, ...], vram_gib: int
+) -> None:
+    """180 GiB hold all of the 14 B model, which is past the bound of 10 B."""
+    asked = (name, "--mode", "full", *flags, "--gradient-checkpointing")
+    machine = attrs.evolve(LARGE_MACHINE, gpus=card(vram_gib).gpus, disk_free_bytes=None)
+    report = estimated(*asked, "--vram-gb", str(vram_gib), hardware=machine)
+    answer = World(machine, ((2048, 4000),)).answer("--model", *asked)
+    accepted = isinstance(answer, TrainPlan)
+    row = way(report, "full-offload" if "--full-ft-offload" in flags else "full")
+    assert (report.fits, row.fits) == (accepted, accepted)
+    if isinstance(answer, Refused):
+        is_bound = answer.problems[0].code == "RUNTIME_FULL_FT_MODEL_TOO_LARGE"
+        assert (bool(report.refusal), bool(row.note)) == (is_bound, is_bound)
+        assert (report.largest_batch, report.largest_sequence) == (0, 0)
+        assert report.remedies
+    else:
+        assert report.refusal == row.note == ""
+
+
+def test_without_a_card_memory_is_told_for_one_that_has_bfloat16() -> None:
+    """As on a card of any size that is named, where the same run is asked for."""
+    words = ("Qwen/Qwen2.5-1.5B", "--mode", "full", "--batch-size", "1", "--gradient-checkpointing")
+    optim = ("--optim", "adamw_torch_fused")
+    assert estimated(*words, *optim).memory == estimated(*words, *optim, "--vram-gb", "24").memory
 
 
 @pytest.mark.parametrize("run", RUNS[:6], ids=" ".join)
@@ -227,6 +260,16 @@ def test_preference_methods_take_no_less_than_supervised_tuning(method: str) -> 
     assert plain.peak_bytes is not None
     assert preference.peak_bytes is not None
     assert preference.peak_bytes >= plain.peak_bytes
+
+
+def test_a_family_that_is_not_known_is_named_with_what_it_is_counted_as() -> None:
+    model = facts_from_config({**ARCHITECTURES[SEVEN_B], "model_type": "falcon3"}, name="x", source=ModelSource.HUB)
+    settings = EstimateVramSettings(name="x", vram_gb=24)
+    report = plan_estimate(settings, EstimateFacts(model, CPU_MACHINE, INSTALLED), origins=Origins())
+    assert isinstance(report, EstimateReport)
+    assert report.memory is not None
+    assert "falcon3" in report.note
+    assert estimated(SEVEN_B, "--vram-gb", "24").note == ""
 
 
 def test_a_model_that_nobody_found_is_the_only_problem() -> None:

@@ -17,7 +17,6 @@ from backprop.plan.facts.families import family_of
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.predict import predict
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import AdapterDtype, LossHead, MemoryMethod, TrainingShape
 
@@ -61,7 +60,7 @@ def measured_bytes(config: Any, training: TrainingShape) -> int:
     """Peak of a forward and a backward of transformers' and PEFT's model, its weights included."""
     model = model_of(config)
     if training.method is MemoryMethod.LORA:
-        targets = [linear.name for linear in linear_shapes(MemoryShape.from_config(config.to_dict()))]
+        targets = [linear.name for linear in MemoryShape.from_config(config.to_dict()).linear_layers]
         model = get_peft_model(model, LoraConfig(r=training.rank, target_modules=targets), autocast_adapter_dtype=False)
     if training.checkpoints:
         model.enable_input_require_grads()

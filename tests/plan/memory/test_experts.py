@@ -15,7 +15,7 @@ from backprop.plan.memory import operators as op
 from backprop.plan.memory.autograd import Graph, Tensor
 from backprop.plan.memory.experts import Mixture
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, static_bytes, trainable_parameters
+from backprop.plan.memory.static import static_bytes, trainable_parameters
 from backprop.plan.memory.tape import Tape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
@@ -43,7 +43,7 @@ SIZES = {
 
 
 def of_a_step(shape: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
-    return static_bytes(shape, training, trainable_parameters(shape, linear_shapes(shape), training))
+    return static_bytes(shape, training, trainable_parameters(shape, training))
 
 
 def shape_of(family: str) -> MemoryShape:
@@ -104,11 +104,11 @@ def test_four_bits_reach_attention_alone(family: str) -> None:
         quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
         replace_with_bnb_linear(model, modules_to_not_convert=["lm_head"], quantization_config=quantization)
     packed = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
-    assert {name.rpartition(".")[2] for name in packed} == {one.name for one in linear_shapes(shape_of(family))}
+    assert {name.rpartition(".")[2] for name in packed} == {one.name for one in shape_of(family).linear_layers}
     rest = [weight for name, weight in model.named_parameters() if name.rpartition(".")[0] not in packed]
     terms = of_a_step(shape_of(family), TrainingShape(method=MemoryMethod.QLORA))
     kept = sum(-(-2 * weight.numel() // 512) * 512 for weight in rest)
-    four_bit = sum(one.in_features * one.out_features // 2 for one in linear_shapes(shape_of(family))) * 4
+    four_bit = sum(one.in_features * one.out_features // 2 for one in shape_of(family).linear_layers) * 4
     assert terms[TermName.FROZEN_WEIGHTS] == kept + four_bit
 
 
@@ -123,6 +123,6 @@ def test_full_fine_tuning_trains_every_expert(family: str) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config_of(family))
     shape = shape_of(family)
-    groups = trainable_parameters(shape, linear_shapes(shape), TrainingShape(method=MemoryMethod.FULL))
+    groups = trainable_parameters(shape, TrainingShape(method=MemoryMethod.FULL))
     expected = sorted(weight.numel() for weight in model.parameters())
     assert sorted(group.numel for group in groups for _ in range(group.count)) == expected

@@ -158,7 +158,7 @@ def test_more_layers_need_no_more_on_the_card_than_their_checkpoints() -> None:
     training = TrainingShape(method=MemoryMethod.FULL, offload=True)
     more = predict(attrs.evolve(SMALL, num_layers=SMALL.num_layers + 1), training)
     fewer = predict(SMALL, training)
-    assert more.peak_bytes - fewer.peak_bytes == 2 * training.sequence * SMALL.hidden
+    assert more.peak_bytes - fewer.peak_bytes == 2 * training.sequence * SMALL.hidden_size
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,15 @@ import torch
 from bitsandbytes import functional
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
+from backprop.effects.train import rounded_adamw
+from backprop.effects.train.rounded_adamw import RoundedAdamW
+from backprop.plan.memory import optimizer_state
+from backprop.plan.memory.device import Device
 from backprop.plan.memory.optimizer_state import memory_optimizer, paged_bytes, state_bytes, step_bytes
 from backprop.plan.memory.parameter import ParameterGroup, rounded
 from backprop.plan.memory.predict import predict
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, trainable_parameters
+from backprop.plan.memory.static import trainable_parameters
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, MemoryOptimizer, TrainingShape
 from backprop.plan.settings.training import Optimizer
@@ -46,7 +50,7 @@ def training_of(optimizer: Optimizer, *, fp32: bool = False) -> TrainingShape:
 
 
 def groups_of(training: TrainingShape) -> tuple[ParameterGroup, ...]:
-    return trainable_parameters(SHAPE, linear_shapes(SHAPE), training)
+    return trainable_parameters(SHAPE, training)
 
 
 def trainers_optimizer(optimizer: Optimizer, directory: Path, *, fp32: bool = False) -> Any:
@@ -74,6 +78,43 @@ def bytes_in_state(made: Any, *, with_step: bool) -> int:
         if isinstance(tensor, torch.Tensor) and (with_step or name != "step")
     }
     return sum(rounded(tensor.nbytes) for tensor in tensors.values())
+
+
+def rounded_steps(*, fp32: bool) -> tuple[Allocations, Any, TrainingShape]:
+    """What the second step of our own AdamW allocates, the optimizer, and the training that it is one of."""
+    model = LlamaForCausalLM(CONFIG).to(torch.float32 if fp32 else torch.bfloat16)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    made = RoundedAdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    made.step()
+    allocations = Allocations()
+    with allocations.measured():
+        made.step()
+    return allocations, made, attrs.evolve(training_of(Optimizer.SGD, fp32=fp32), optimizer=ADAMW_ROUNDED)
+
+
+ADAMW_ROUNDED = MemoryOptimizer.ADAMW_ROUNDED
+
+
+@pytest.mark.parametrize("device", Device)
+@pytest.mark.parametrize("fp32", [False, True])
+def test_the_state_of_our_own_adamw_is_two_moments_and_no_step(fp32: bool, device: Device) -> None:
+    _, made, training = rounded_steps(fp32=fp32)
+    training = attrs.evolve(training, device=device)
+    assert state_bytes(groups_of(training), training) == bytes_in_state(made, with_step=True)
+
+
+@pytest.mark.parametrize("elements_at_once", [1 << 14, 1 << 22])
+@pytest.mark.parametrize("fp32", [False, True])
+def test_a_step_of_our_own_adamw_needs_some_tensors_of_a_slice(
+    monkeypatch: pytest.MonkeyPatch, fp32: bool, elements_at_once: int
+) -> None:
+    for module in (rounded_adamw, optimizer_state):
+        monkeypatch.setattr(module, "ROUNDED_SLICE", elements_at_once)
+    allocations, _, training = rounded_steps(fp32=fp32)
+    expected = pytest.approx(allocations.peak_bytes, rel=0.01)
+    for device in Device:
+        assert step_bytes(groups_of(training), attrs.evolve(training, device=device)) == expected
 
 
 @pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")

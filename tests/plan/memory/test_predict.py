@@ -9,6 +9,7 @@ import attrs
 import pytest
 from benchmarks.memory_accuracy import compare
 
+from backprop.plan.facts.architectures import ARCHITECTURES
 from backprop.plan.facts.model import Experts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.device import Device
@@ -17,17 +18,8 @@ from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import LossHead, MemoryMethod, MemoryOptimizer, TrainingShape
 
-SMALL = MemoryShape(
-    model_type="llama",
-    num_layers=16,
-    hidden=2048,
-    num_heads=32,
-    num_kv_heads=8,
-    head_dim=64,
-    intermediate=8192,
-    vocab=128256,
-    is_tied=True,
-)
+CONFIG = ARCHITECTURES["meta-llama/Llama-3.2-1B"]
+SMALL = MemoryShape.from_config(CONFIG)
 ON_CPU = TrainingShape(device=Device.CPU, attention=AttentionKernel.SDPA, fp32_weights=True, checkpoints=False)
 TRAININGS = (
     ON_CPU,
@@ -69,8 +61,8 @@ def test_more_of_anything_never_needs_less(training: TrainingShape) -> None:
     )
     larger_models = (
         attrs.evolve(SMALL, num_layers=SMALL.num_layers + 1),
-        attrs.evolve(SMALL, vocab=SMALL.vocab + 1024),
-        attrs.evolve(SMALL, intermediate=2 * SMALL.intermediate),
+        attrs.evolve(SMALL, vocab_size=SMALL.vocab_size + 1024),
+        MemoryShape.from_config({**CONFIG, "intermediate_size": 16384}),
     )
     assert all(predict(SMALL, larger).peak_bytes >= peak for larger in larger_trainings)
     assert all(predict(larger, training).peak_bytes >= peak for larger in larger_models)
@@ -111,7 +103,7 @@ def test_full_logits_make_the_loss_the_peak() -> None:
     plan = predict(SMALL, TrainingShape(loss=LossHead.FULL_LOGITS))
     terms = {term.name: term.bytes for term in plan.terms}
     assert plan.moment == "loss"
-    assert 0 <= terms[TermName.LOGITS] - 12 * 2048 * SMALL.vocab <= 512  # and the loss itself
+    assert 0 <= terms[TermName.LOGITS] - 12 * 2048 * SMALL.vocab_size <= 512  # and the loss itself
 
 
 def test_soft_capped_attention_is_always_eager() -> None:
@@ -156,9 +148,11 @@ def test_the_cpu_has_no_workspace_and_does_not_cast() -> None:
 
 def test_on_the_cpu_plain_adamw_needs_two_copies_of_the_largest_weight_alone() -> None:
     """Embeddings and head come first and last; beside the head stands what is left of the last layer's largest."""
-    untied = attrs.evolve(SMALL, is_tied=False)
+    untied = attrs.evolve(SMALL, tie_word_embeddings=False)
     training = attrs.evolve(ON_CPU, method=MemoryMethod.FULL, optimizer=MemoryOptimizer.ADAMW_FOREACH, sequence=16)
     plan = predict(untied, training)
-    largest = 4 * SMALL.vocab * SMALL.hidden
+    largest = 4 * SMALL.vocab_size * SMALL.hidden_size
     assert plan.moment == "optimizer step"
-    assert {t.name: t.bytes for t in plan.terms}[TermName.STEP] - 2 * largest == 4 * SMALL.hidden * SMALL.intermediate
+    assert {t.name: t.bytes for t in plan.terms}[
+        TermName.STEP
+    ] - 2 * largest == 4 * SMALL.hidden_size * SMALL.intermediate_size

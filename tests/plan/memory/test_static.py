@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen3Config
 
+from backprop.plan.facts.architectures import ARCHITECTURES
+from backprop.plan.facts.parameters import parameters_of
+from backprop.plan.memory.network import decoder_layer
+from backprop.plan.memory.offload import parameters
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, quantization_state_bytes, static_bytes, trainable_parameters
+from backprop.plan.memory.static import quantization_state_bytes, static_bytes, trainable_parameters
+from backprop.plan.memory.structure import structure_of
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
 
@@ -25,7 +31,7 @@ CONFIGS = (LlamaConfig(**COMMON), Qwen3Config(**COMMON, head_dim=64), Phi3Config
 
 
 def of_a_step(shape: MemoryShape, training: TrainingShape) -> dict[TermName, int]:
-    return static_bytes(shape, training, trainable_parameters(shape, linear_shapes(shape), training))
+    return static_bytes(shape, training, trainable_parameters(shape, training))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
@@ -39,7 +45,7 @@ def test_trainable_parameters_are_those_of_the_libraries(config: LlamaConfig, me
                 model, LoraConfig(r=8, target_modules="all-linear", use_dora=method.is_dora, init_lora_weights=False)
             )
     expected = sorted(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    groups = trainable_parameters(shape, linear_shapes(shape), TrainingShape(method=method, rank=8))
+    groups = trainable_parameters(shape, TrainingShape(method=method, rank=8))
     assert sorted(group.numel for group in groups for _ in range(group.count)) == expected
 
 
@@ -55,3 +61,14 @@ def test_gradients_live_through_the_step_only_when_they_are_kept() -> None:
     once, twice = (of_a_step(shape, TrainingShape(accumulation=count)) for count in (1, 2))
     assert TermName.GRADIENTS not in once
     assert twice[TermName.GRADIENTS] == twice[TermName.TRAINABLE_WEIGHTS]
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize(("qkv", "output", "mlp"), [(False, False, False), (True, False, False), (False, True, True)])
+def test_the_tape_has_the_tensors_that_are_counted(name: str, qkv: bool, output: bool, mlp: bool) -> None:
+    shape = MemoryShape.from_config(ARCHITECTURES[name])
+    shape = attrs.evolve(shape, has_qkv_bias=qkv, has_output_bias=output, has_mlp_bias=mlp)
+    layer = decoder_layer(structure_of(shape, TrainingShape(method=MemoryMethod.FULL)))
+    alone = 2 if shape.tie_word_embeddings else 3  # embeddings, last norm, head
+    counted = sum(tensors.count for tensors in parameters_of(shape)) - alone
+    assert counted == shape.num_layers * len(list(parameters(layer)))

@@ -12,6 +12,7 @@ from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings, TrainMode
 from backprop.plan.training.ceiling import check_ceiling, plan_ceiling
+from backprop.plan.training.rail import Rail
 from tests.plan.training.asking import World, hinted, roomy
 from tests.plan.training.worlds import CPU_MACHINE, card, from_flags, world
 
@@ -20,7 +21,9 @@ SEVEN_B = ("--model", "Qwen/Qwen2.5-7B-Instruct", "--mode", "full")
 
 def billions(hardware: HardwareFacts, *, offload: bool = False) -> float:
     settings = TrainingSettings(mode=TrainMode.FULL, full_ft_offload=offload)
-    return plan_ceiling(settings, hardware, origins=Origins()).value
+    ceiling = plan_ceiling(settings, Rail.CUDA, hardware, origins=Origins())
+    assert ceiling is not None
+    return ceiling.value
 
 
 @pytest.mark.parametrize(
@@ -47,8 +50,9 @@ def test_the_users_number_wins_in_both_directions_and_names_its_flag() -> None:
     origins = from_flags(training__full_ft_ceiling_billions="--full-ft-ceiling-billions")
     for number in (0.1, 70.0):
         settings = TrainingSettings(mode=TrainMode.FULL, full_ft_ceiling_billions=number)
-        decided = plan_ceiling(settings, card(24), origins=origins)
-        assert decided == Decision(number, "set by --full-ft-ceiling-billions", "You asked for it.")
+        for rail in Rail:
+            decided = plan_ceiling(settings, rail, card(24), origins=origins)
+            assert decided == Decision(number, "set by --full-ft-ceiling-billions", "You asked for it.")
 
 
 def test_a_model_of_exactly_the_ceiling_is_taken_and_of_one_parameter_more_is_not() -> None:
@@ -57,8 +61,20 @@ def test_a_model_of_exactly_the_ceiling_is_taken_and_of_one_parameter_more_is_no
     for over in (0, 1):
         sized = attrs.evolve(model, num_parameters=5_000_000_000 + over)
         settings = TrainingSettings(mode=TrainMode.FULL)
-        problem = check_ceiling(settings, sized, card(24), origins=Origins())
+        problem = check_ceiling(settings, sized, Rail.CUDA, card(24), origins=Origins())
         assert (problem is not None) == bool(over)
+
+
+@pytest.mark.parametrize("hardware", [CPU_MACHINE, card(8), card(24), card(48)])
+def test_on_the_cpu_memory_alone_decides_whatever_card_stands_beside_it(hardware: HardwareFacts) -> None:
+    on_cpu = (*SEVEN_B, "--backend", "cpu")
+    large = attrs.evolve(hardware, ram_total_bytes=1 << 40, ram_available_bytes=1 << 40, disk_free_bytes=None)
+    assert World(large).plan(*on_cpu).adapter is None
+    refusal = World(attrs.evolve(hardware, disk_free_bytes=None)).refusal(*on_cpu)
+    assert refusal.code == "RUNTIME_MEMORY_INSUFFICIENT"
+    assert "bound" not in refusal.message
+    asked = World(large).refusal(*on_cpu, "--full-ft-ceiling-billions", "4")
+    assert asked.code == "RUNTIME_FULL_FT_MODEL_TOO_LARGE"
 
 
 def test_an_adapter_has_no_ceiling() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from backprop.plan.facts.model import FourBit, ModelFacts
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.term import TermName
+from backprop.plan.training.arguments import own_optimizer_arguments
 from backprop.plan.training.memory import MemoryBudget, budget_of
-from backprop.plan.training.plan import TrainPlan
+from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.rail import Rail
-from tests.plan.training.asking import World, roomy
+from tests.plan.training.asking import World, asked, roomy
 from tests.plan.training.worlds import CPU_MACHINE, GIB, card
 
 MIB = 2**20
 MODEL = ("--model", "Qwen/Qwen2.5-1.5B", "--batch-size", "2", "--gradient-checkpointing", "--no-packing")
+ADAMW = ("adamw_torch", "adamw_torch_fused")
 WEIGHTS = 1_543_714_304
 """Qwen2.5-1.5B's parameters, as its model card counts them: 1.54 B."""
 
@@ -59,6 +62,36 @@ def test_frozen_weights_are_held_as_the_plan_says(flags: tuple[str, ...], bytes_
     assert term(plan, TermName.FROZEN_WEIGHTS) == pytest.approx(expected, rel=0.01)
 
 
+def quantized(*flags: str, four_bit: FourBit | None, model: str = "Qwen/Qwen2.5-7B-Instruct") -> TrainPlan:
+    """The plan for a repository that comes quantized."""
+    run = asked("--model", model, *flags)
+    facts = World(roomy(24), ((2048, 100),)).facts(run.settings)
+    assert isinstance(facts.model, ModelFacts)
+    stored = attrs.evolve(facts.model, is_quantized=True, four_bit=four_bit)
+    plan = plan_train(run.settings, attrs.evolve(facts, model=stored), origins=run.origins)
+    assert isinstance(plan, TrainPlan)
+    return plan
+
+
+@pytest.mark.parametrize("flags", [(), ("--use-dora",)], ids=str)
+def test_weights_that_come_in_four_bits_take_what_those_take_that_are_brought_there(flags: tuple[str, ...]) -> None:
+    there = World(roomy(24), ((2048, 100),))
+    loaded = there.plan("--model", "Qwen/Qwen2.5-7B-Instruct", "--load-in-4bit", *flags)
+    assert quantized(*flags, four_bit=FourBit.DOUBLE).memory == loaded.memory
+    plain = quantized(*flags, four_bit=FourBit.PLAIN)
+    numel = 28 * sum(layer.in_features * layer.out_features for layer in plain.model.linear_layers)
+    more = term(plain, TermName.QUANTIZATION_STATE) - term(loaded, TermName.QUANTIZATION_STATE)
+    assert more == pytest.approx(numel / 64 * 3, rel=0.01)  # four bytes for each block's maximum, not one
+
+
+def test_weights_in_other_quantized_formats_are_not_predicted_and_the_plan_says_so() -> None:
+    plan = quantized(four_bit=None)
+    assert plan.memory is None
+    (problem,) = plan.warnings
+    assert problem.code == "RUNTIME_MEMORY_UNKNOWN"
+    assert "stored in a format" in problem.message
+
+
 def test_full_fine_tuning_has_no_frozen_weights_and_trains_all() -> None:
     plan = World(roomy(24)).plan(*MODEL, "--mode", "full")
     assert term(plan, TermName.FROZEN_WEIGHTS) == 0
@@ -66,6 +99,18 @@ def test_full_fine_tuning_has_no_frozen_weights_and_trains_all() -> None:
     assert term(plan, TermName.OPTIMIZER) == pytest.approx(4 * WEIGHTS, rel=1e-3)
     held = World(roomy(24)).plan(*MODEL, "--mode", "full", "--dtype", "float32")
     assert term(held, TermName.TRAINABLE_WEIGHTS) == 2 * term(plan, TermName.TRAINABLE_WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_ours"),
+    [((), True), (("--dtype", "float32"), False), (("--dtype", "float32", "--full-ft-offload"), True)],
+    ids=str,
+)
+def test_the_optimizer_that_is_counted_is_the_one_that_runs(flags: tuple[str, ...], is_ours: bool) -> None:
+    """torch's steps on all tensors at once or in one kernel; ours in slices, under either name."""
+    plans = [World(roomy(80)).plan(*MODEL, "--mode", "full", "--optim", optim, *flags) for optim in ADAMW]
+    assert [own_optimizer_arguments(plan) is not None for plan in plans] == [is_ours, is_ours]
+    assert (plans[0].memory == plans[1].memory) is is_ours
 
 
 def test_adapters_are_fp32_over_whole_weights_and_bf16_over_four_bits() -> None:

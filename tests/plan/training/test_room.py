@@ -7,8 +7,9 @@ import pytest
 
 from backprop.plan.decision import Refused, Severity
 from backprop.plan.exit_code import exit_code_for
+from backprop.plan.facts.architectures import facts_from_config
 from backprop.plan.facts.hardware import HardwareFacts
-from backprop.plan.facts.model import ModelFacts
+from backprop.plan.facts.model import LinearLayer, ModelFacts, ModelSource
 from backprop.plan.quantity import gib
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.training.plan import TrainPlan, plan_train
@@ -106,6 +107,61 @@ def test_a_model_that_is_not_modelled_is_planned_by_the_tier_with_a_warning(
     assert plan.memory is None
     assert [p.code for p in plan.warnings] == ["RUNTIME_MEMORY_UNKNOWN"]
     assert (plan.batch.micro_batch.value, plan.gradient_checkpointing.value) == (batch, recomputes)
+
+
+GPT_NEOX = {
+    "model_type": "gpt_neox",
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "vocab_size": 50304,
+}
+ITS_LAYERS = (
+    LinearLayer("query_key_value", 1024, 3072),
+    LinearLayer("dense", 1024, 1024),
+    LinearLayer("dense_h_to_4h", 1024, 4096),
+    LinearLayer("dense_4h_to_h", 4096, 1024),
+)
+PHI2_LAYERS = (
+    *(LinearLayer(name, 1024, 1024) for name in ("q_proj", "k_proj", "v_proj", "dense")),
+    LinearLayer("fc1", 1024, 4096),
+    LinearLayer("fc2", 4096, 1024),
+)
+
+
+def unknown_family(config: dict[str, object], layers: tuple[LinearLayer, ...] | None) -> TrainPlan:
+    run = asked("--no-load-in-4bit")
+    model = facts_from_config(config, name="there", source=ModelSource.DIRECTORY, directory="/m", linear_layers=layers)
+    facts = attrs.evolve(World(roomy(24)).facts(run.settings), model=model)
+    plan = plan_train(run.settings, facts, origins=Origins())
+    assert isinstance(plan, TrainPlan), plan
+    return plan
+
+
+@pytest.mark.parametrize("layers", [ITS_LAYERS, PHI2_LAYERS], ids=["gpt-neox", "phi-2"])
+@pytest.mark.parametrize("model_type", ["gpt_neox", "llama"])
+def test_layers_that_the_family_has_not_are_neither_predicted_nor_a_crash(
+    model_type: str, layers: tuple[LinearLayer, ...]
+) -> None:
+    plan = unknown_family({**GPT_NEOX, "model_type": model_type}, layers)
+    assert plan.memory is None
+    assert plan.adapter is not None
+    assert set(plan.adapter.targets.value) == {layer.name for layer in layers}
+    (problem,) = plan.warnings
+    assert problem.code == "RUNTIME_MEMORY_UNKNOWN"
+
+
+def test_an_unknown_family_built_like_llama_is_counted_so_and_the_plan_says_so() -> None:
+    config = {**GPT_NEOX, "num_key_value_heads": 4}
+    known = unknown_family({**config, "model_type": "llama"}, None)
+    unknown = unknown_family({**config, "model_type": "falcon3"}, known.model.linear_layers)
+    assert known.warnings == ()
+    assert unknown.memory == known.memory
+    (problem,) = unknown.warnings
+    assert (problem.code, problem.severity) == ("RUNTIME_MEMORY_UNKNOWN", Severity.WARNING)
+    assert "falcon3" in problem.message
+    assert "Llama" in problem.message
 
 
 def test_a_cpu_run_beside_a_card_goes_by_the_machines_memory() -> None:

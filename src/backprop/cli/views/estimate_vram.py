@@ -41,11 +41,11 @@ def _tiers(report: EstimateReport, style: Style) -> str:
 def _memory(report: EstimateReport, style: Style) -> str:
     memory = report.memory
     if memory is None:
-        return f"{style.bold('Memory')}\n  The peak memory of this kind of model is not predicted."
+        return "\n".join((style.bold("Memory"), style.wrap(" ".join(filter(None, (report.note, report.refusal))))))
     rows = [(term.name.value, gib(term.bytes), f"{term.bytes / memory.peak_bytes:.0%}") for term in memory.terms]
     rows += [
         ("peak", gib(memory.peak_bytes), f"allocated at its highest, {memory.moment}"),
-        ("reserved", gib(memory.reserved_bytes), f"the allocator holds about {memory.reserve_share:.0%} more"),
+        ("reserved", gib(memory.reserved_bytes), f"with {memory.reserve_share:.0%} for pieces that nothing fits"),
         ("needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} for the CUDA context"),
     ]
     if memory.host_bytes:
@@ -55,14 +55,15 @@ def _memory(report: EstimateReport, style: Style) -> str:
     recomputed = ", activations recomputed" if report.gradient_checkpointing else ""
     batch = f"batch {report.recommended_batch_size}, accumulation {report.gradient_accumulation}{recomputed}"
     title = style.bold("Memory of the run that auto picks")
-    return f"{title}\n  {batch}\n{style.table(rows, right=(1,), indent=2)}\n{_verdict(report, style)}"
+    guess = f"\n{style.wrap(style.yellow(report.note))}" if report.note else ""
+    return f"{title}\n  {batch}\n{style.table(rows, right=(1,), indent=2)}\n{_verdict(report, style)}{guess}"
 
 
 def _verdict(report: EstimateReport, style: Style) -> str:
     if report.fits is None:
         return ""
     if not report.fits:
-        return "  " + style.red("It does not fit.")
+        return "  " + style.red("It does not fit.") if not report.refusal else style.wrap(style.red(report.refusal))
     return "  " + style.green(
         f"It fits; so do {report.largest_batch:,} sequences at once, or one of {report.largest_sequence:,} tokens."
     )

@@ -217,7 +217,7 @@ def _memory(plan: TrainPlan) -> Iterator[Line]:
         if term.bytes * 100 >= memory.peak_bytes:
             yield "", f"{gib(term.bytes)} {term.name.value}", f"{term.bytes / memory.peak_bytes:.0%}"
     if memory.reserve_share:
-        yield "reserved", gib(memory.reserved_bytes), f"the allocator holds about {memory.reserve_share:.0%} more"
+        yield "reserved", gib(memory.reserved_bytes), f"with {memory.reserve_share:.0%} for pieces that nothing fits"
     outside = "the CUDA context" if plan.rail.value is Rail.CUDA else "the process with its libraries"
     yield "needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} of {outside}"
     if memory.host_bytes:

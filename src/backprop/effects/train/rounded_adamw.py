@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-SLICE = 1 << 22
-"""Elements that are updated at once: the float32 copies of a step take some tens of MB, whatever the tensor."""
+from backprop.plan.memory.optimizer_state import ROUNDED_SLICE
+
 LOW_BITS = 16
 """float32 has so many bits more than bfloat16, all at the end of the significand."""
 
@@ -49,7 +49,7 @@ class RoundedAdamW(torch.optim.Optimizer):
             state.update(step=0, exp_avg=torch.zeros_like(weight), exp_avg_sq=torch.zeros_like(weight))
         state["step"] += 1
         tensors = (weight, gradient, state["exp_avg"], state["exp_avg_sq"])
-        for parts in zip(*(t.view(-1).split(SLICE) for t in tensors), strict=True):
+        for parts in zip(*(t.view(-1).split(ROUNDED_SLICE) for t in tensors), strict=True):
             _update_slice(*parts, step=state["step"], group=group)
 
 

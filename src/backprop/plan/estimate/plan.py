@@ -22,11 +22,12 @@ from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.batch import BATCH_TIERS, nominal_tier, plan_update
-from backprop.plan.training.ceiling import check_ceiling, plan_ceiling
+from backprop.plan.training.ceiling import plan_ceiling
 from backprop.plan.training.changes import smallest_changes
 from backprop.plan.training.facts import plan_sequence_length
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
 from backprop.plan.training.rail import Rail
+from backprop.plan.training.room import guessed_family, unknown_memory
 
 MOST_SEQUENCES = 1024
 SEQUENCE_STEP = 128
@@ -128,7 +129,7 @@ class Question:
     def fits(self, run: TrainSettings, *, batch: int | None = None, length: int | None = None) -> bool:
         """Whether there is a card, and the variation fits it."""
         found = self.footprint(run, batch=batch or self.fewest, length=length)
-        return isinstance(found, Footprint) and found.budget is not None and found.fit.fits
+        return isinstance(found, Footprint) and found.budget is not None and found.may_run
 
 
 def _report(question: Question, footprint: Footprint) -> EstimateReport:
@@ -149,7 +150,9 @@ def _report(question: Question, footprint: Footprint) -> EstimateReport:
         recommended_batch_size=fit.micro_batch.value,
         gradient_accumulation=fit.accumulation.value,
         gradient_checkpointing=fit.gradient_checkpointing.value,
-        fits=fit.fits if known else None,
+        fits=footprint.may_run if known or (budget is not None and footprint.too_large is not None) else None,
+        refusal=footprint.too_large.message if footprint.too_large and budget else "",
+        note=(guessed_family(model) if memory else unknown_memory(model)),
         memory=memory,
         peak_bytes=memory.peak_bytes if memory else None,
         reserved_bytes=memory.reserved_bytes if memory else None,
@@ -157,7 +160,7 @@ def _report(question: Question, footprint: Footprint) -> EstimateReport:
         largest_batch=largest_batch(question, run) if known else None,
         largest_sequence=_largest_sequence(question) if known else None,
         ways=tuple(_way(question, kind) for kind in WAYS),
-        remedies=_remedies(question) if known and not fit.fits else (),
+        remedies=_remedies(question) if known and not footprint.may_run else (),
         cards=() if gpu else _common_cards(question),
     )
 
@@ -190,9 +193,8 @@ def _way(question: Question, kind: WayKind) -> Way:
     if not isinstance(least, Footprint):
         return Way(kind.name, kind.flags, None, 0, fits=False, largest_batch=0, note=errors_among(least)[0].message)
     memory = least.fit.memory
-    too_large = check_ceiling(run.training, question.place.model, question.place.hardware, origins=question.origins)
     is_known = memory is not None and least.budget is not None
-    fits = is_known and least.fit.fits and too_large is None
+    fits = is_known and least.may_run
     return Way(
         name=kind.name,
         flags=kind.flags,
@@ -200,12 +202,15 @@ def _way(question: Question, kind: WayKind) -> Way:
         host_bytes=memory.host_bytes if memory else 0,
         fits=fits,
         largest_batch=largest_batch(question, recomputing) if fits else 0,
-        note=_past_bound(question, run) if too_large and least.budget else "",
+        note=_past_bound(question, run, least),
     )
 
 
-def _past_bound(question: Question, run: TrainSettings) -> str:
-    ceiling = plan_ceiling(run.training, question.place.hardware, origins=question.origins)
+def _past_bound(question: Question, run: TrainSettings, footprint: Footprint) -> str:
+    if footprint.too_large is None or footprint.budget is None:
+        return ""
+    ceiling = plan_ceiling(run.training, question.place.rail, question.place.hardware, origins=question.origins)
+    assert ceiling is not None
     return f"past the bound of {ceiling.value:g} B parameters"
 
 

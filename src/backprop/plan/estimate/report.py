@@ -71,7 +71,11 @@ class EstimateReport:
     """Passes that keep the update at the same number of sequences."""
     gradient_checkpointing: bool
     fits: bool | None
-    """None without a card."""
+    """Whether ``train`` takes it; None without a card, and where memory is not predicted."""
+    refusal: str
+    """Why ``train`` refuses it whatever memory says; empty where memory decides."""
+    note: str
+    """What is guessed about the model, or why its memory is not predicted; empty where neither is so."""
     memory: MemoryPlan | None
     """None for models whose memory is not modelled."""
     peak_bytes: int | None

@@ -11,11 +11,11 @@ from backprop.plan.facts.families import (
     ExpertKeys,
     Family,
     Window,
-    count_parameters,
     family_of,
     linear_layers_of,
 )
-from backprop.plan.facts.model import Experts, LinearLayer, ModelFacts, ModelSource
+from backprop.plan.facts.model import Experts, FourBit, LinearLayer, ModelFacts, ModelSource
+from backprop.plan.facts.parameters import count_parameters
 
 
 def facts_from_config(
@@ -80,6 +80,7 @@ def facts_from_config(
         weights_bytes=weights_bytes,
         weights_dtype=weights_dtype or str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),
         is_quantized="quantization_config" in config,
+        four_bit=_four_bit(config.get("quantization_config")),
         has_qkv_bias=attention_bias or (family.qkv_bias and shape.get("qkv_bias") is not False),
         has_output_bias=attention_bias,
         has_mlp_bias=family.reads_mlp_bias and shape.get("mlp_bias") is True,
@@ -90,6 +91,21 @@ def facts_from_config(
         experts=experts,
     )
     return facts if facts.num_parameters else attrs.evolve(facts, num_parameters=count_parameters(facts))
+
+
+def _four_bit(stored: object) -> FourBit | None:
+    """What a ``quantization_config`` says, where it is bitsandbytes' 4 bits (transformers, ``BitsAndBytesConfig``).
+
+    Layers besides the head that were left whole, 8 bits and other methods are not told apart: None.
+    """
+    if not isinstance(stored, Mapping) or stored.get("load_in_4bit") is not True:
+        return None
+    if stored.get("quant_method", "bitsandbytes") != "bitsandbytes":
+        return None
+    whole = stored.get("llm_int8_skip_modules")
+    if isinstance(whole, (list, tuple)) and any(name != "lm_head" for name in whole):
+        return None
+    return FourBit.DOUBLE if stored.get("bnb_4bit_use_double_quant") is True else FourBit.PLAIN
 
 
 def _experts(shape: Mapping[str, object], family: Family) -> Experts | None:

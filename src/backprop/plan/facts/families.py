@@ -1,6 +1,6 @@
 """What the code of each family of models fixes, whatever a configuration says: layers, biases, norms, windows, experts.
 
-Families are told by ``model_type``; one that is not named here counts as plain Llama without biases.
+Families are told by ``model_type``; one that is not named here counts as plain Llama without biases, and plans say so.
 Source: transformers 5.23, models/*/modeling_*.py and configuration_*.py.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from backprop.plan.facts.model import LinearLayer, ModelFacts
+from backprop.plan.facts.model import LinearLayer
 
 
 class NormKind(enum.Enum):
@@ -202,8 +202,13 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, object]] = {
 """What published configurations leave out where it is their family's default."""
 
 
+def is_known(model_type: str) -> bool:
+    """Whether the family's code was read, so that nothing about it is a guess."""
+    return model_type in FAMILIES
+
+
 def family_of(model_type: str) -> Family:
-    """The family that ``model_type`` names."""
+    """The family that ``model_type`` names, or plain Llama."""
     return FAMILIES.get(model_type, _PLAIN)
 
 
@@ -247,42 +252,3 @@ def linear_layers_of(
         LinearLayer("up_proj", hidden_size, intermediate_size),
         LinearLayer("down_proj", intermediate_size, hidden_size),
     )
-
-
-def count_parameters(model: ModelFacts) -> int:
-    """Every weight that the model's shape implies: embeddings, head unless tied, layers and the last norm."""
-    hidden, layers = model.hidden_size, model.num_layers
-    embeddings = model.vocab_size * hidden * (1 if model.tie_word_embeddings else 2)
-    linear = sum(layer.in_features * layer.out_features for layer in model.linear_layers)
-    total = embeddings + layers * (linear + _biases(model) + _norms(model)) + hidden
-    if model.experts is None:
-        return total
-    sparse = model.experts.num_layers
-    return total + sparse * _mixture(model) + (layers - sparse) * 3 * hidden * model.intermediate_size
-
-
-def _norms(model: ModelFacts) -> int:
-    family = family_of(model.model_type)
-    around = (4 if family.norm_place is NormPlace.BOTH else 2) * model.hidden_size
-    heads = {QueryNorm.NONE: 0, QueryNorm.HEAD: 2, QueryNorm.WIDE: model.num_heads + model.num_kv_heads}
-    return around + heads[family.query_norm] * model.head_dim
-
-
-def _biases(model: ModelFacts) -> int:
-    qkv = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
-    mlp = sum(
-        layer.out_features for layer in model.linear_layers if layer.name in ("gate_proj", "up_proj", "down_proj")
-    )
-    return (
-        (qkv if model.has_qkv_bias else 0)
-        + (model.hidden_size if model.has_output_bias else 0)
-        + (mlp if model.has_mlp_bias else 0)
-    )
-
-
-def _mixture(model: ModelFacts) -> int:
-    """Router, experts, and the expert of every token with its gate."""
-    assert model.experts is not None
-    hidden, shared = model.hidden_size, model.experts.shared_intermediate_size
-    router = model.experts.count * hidden
-    return router + model.experts.count * model.parameters_of_an_expert + ((3 * shared + 1) * hidden if shared else 0)

@@ -41,6 +41,13 @@ class Experts:
     """Width of one more expert that every token passes; 0 without one."""
 
 
+class FourBit(enum.Enum):
+    """How bitsandbytes stores weights in 4 bits; NF4 and FP4 take the same room."""
+
+    PLAIN = "4-bit"
+    DOUBLE = "4-bit, double quantization"
+
+
 @attrs.frozen
 class ModelFacts:
     """A decoder-only language model."""
@@ -71,6 +78,8 @@ class ModelFacts:
     """As stored: ``bfloat16``, ``float32``, …"""
     is_quantized: bool = False
     """The weights are stored quantized (a pre-quantized repository)."""
+    four_bit: FourBit | None = None
+    """Where the weights are stored quantized, by bitsandbytes, every linear layer but the head: in which 4 bits."""
     files_absent: Absent | None = None
     """Why no file of it stands on this machine; None when ``directory`` is known."""
     has_qkv_bias: bool = False

@@ -29,6 +29,11 @@ class AttentionKernel(enum.Enum):
     EAGER = "eager"
 
 
+def usable_kernel(asked: AttentionKernel, *, soft_caps: bool) -> AttentionKernel:
+    """What computes attention when ``asked`` is wanted: soft capping needs the scores, which fused kernels keep not."""
+    return AttentionKernel.EAGER if soft_caps else asked
+
+
 @attrs.frozen
 class AttentionKind:
     """What tells one attention's memory from another's."""

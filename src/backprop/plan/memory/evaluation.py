@@ -16,7 +16,7 @@ from backprop.plan.memory.network import decoder_layer, weight
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.memory.predict import NotModelled, add_terms, sized
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, static_bytes, trainable_parameters
+from backprop.plan.memory.static import static_bytes, trainable_parameters
 from backprop.plan.memory.step import Watch, backbone, head_kind
 from backprop.plan.memory.structure import StepStructure
 from backprop.plan.memory.tape import Tape
@@ -40,7 +40,7 @@ def predict_evaluation(
     )
     walk, products, repeats = sized(model, training, trace_evaluation)
     peak = walk.peak(products, repeats)
-    groups = trainable_parameters(model, linear_shapes(model), training)
+    groups = trainable_parameters(model, training)
     terms = static_bytes(model, training, groups)
     if not training.keep_gradients:
         terms.pop(TermName.GRADIENTS, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backprop.plan.facts.families import NormKind, NormPlace, QueryNorm
+from backprop.plan.facts.parameters import has_bias
 from backprop.plan.memory.attention import Attention, AttentionKind
 from backprop.plan.memory.autograd import Dims, Tensor
 from backprop.plan.memory.decoder_layer import DecoderLayer, Mlp, RmsNorm
@@ -50,18 +51,18 @@ def _attention(s: StepStructure) -> Attention:
     )
     query_norm, key_norm = _query_norms(s)
     if s.family.is_fused:
-        query = _projection(s, "qkv_proj", "H", "QKV", bias=s.has_qkv_bias)
+        query = _projection(s, "qkv_proj", "H", "QKV")
         key = value = None
     else:
-        query = _projection(s, "q_proj", "H", "Q", bias=s.has_qkv_bias)
-        key = _projection(s, "k_proj", "H", "K", bias=s.has_qkv_bias)
-        value = _projection(s, "v_proj", "H", "K", bias=s.has_qkv_bias)
+        query = _projection(s, "q_proj", "H", "Q")
+        key = _projection(s, "k_proj", "H", "K")
+        value = _projection(s, "v_proj", "H", "K")
     return Attention(
         kind=kind,
         query=query,
         key=key,
         value=value,
-        output=_projection(s, "o_proj", "Q", "H", bias=s.has_output_bias),
+        output=_projection(s, "o_proj", "Q", "H"),
         query_norm=query_norm,
         key_norm=key_norm,
     )
@@ -83,19 +84,19 @@ def _mlp(s: StepStructure) -> Mlp | Mixture:
             down=weight(s, ("E", "H", "I")),
             scores_in_fp32=s.family.scores_in_fp32,
         )
-    down = _projection(s, "down_proj", "F", "H", bias=s.has_mlp_bias)
+    down = _projection(s, "down_proj", "F", "H")
     if s.family.is_fused:
-        return Mlp(None, _projection(s, "gate_up_proj", "H", "2F", bias=s.has_mlp_bias), down)
-    gate = _projection(s, "gate_proj", "H", "F", bias=s.has_mlp_bias)
-    return Mlp(gate, _projection(s, "up_proj", "H", "F", bias=s.has_mlp_bias), down)
+        return Mlp(None, _projection(s, "gate_up_proj", "H", "2F"), down)
+    gate = _projection(s, "gate_proj", "H", "F")
+    return Mlp(gate, _projection(s, "up_proj", "H", "F"), down)
 
 
-def _projection(s: StepStructure, name: str, inputs: str, outputs: str, *, bias: bool) -> Projection:
+def _projection(s: StepStructure, name: str, inputs: str, outputs: str) -> Projection:
     base = Projection(
         inputs=inputs,
         outputs=outputs,
         weight=weight(s, (outputs, inputs)),
-        bias=weight(s, (outputs,)) if bias else None,
+        bias=weight(s, (outputs,)) if has_bias(s, name) else None,
         is_quantized=s.is_quantized,
     )
     if name not in s.targets:

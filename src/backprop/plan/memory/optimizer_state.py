@@ -1,7 +1,7 @@
 """What an optimizer keeps between steps, what of it may leave the card, and what a step needs besides.
 
 Sources: torch/optim/{adamw,sgd}.py (2.13), bitsandbytes/optim/optimizer.py (0.50), transformers/optimization.py and
-trainer_optimizer.py (5.23).
+trainer_optimizer.py (5.23); of our own AdamW backprop/effects/train/rounded_adamw.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from backprop.plan.settings.training import Optimizer
 
 Groups = tuple[ParameterGroup, ...]
 
+ROUNDED_SLICE = 1 << 22
+"""Elements that our own AdamW updates at once: a step's float32 copies take 100 MB at most, whatever the tensor."""
+
 _MEMORY_OPTIMIZERS = {
     Optimizer.ADAMW_TORCH: MemoryOptimizer.ADAMW_FOREACH,
     Optimizer.ADAMW_TORCH_FUSED: MemoryOptimizer.ADAMW_FUSED,
@@ -24,14 +27,14 @@ _MEMORY_OPTIMIZERS = {
     Optimizer.ADAFACTOR: MemoryOptimizer.ADAFACTOR,
     Optimizer.SGD: MemoryOptimizer.SGD_PLAIN,
 }
-_EIGHT_BIT = (MemoryOptimizer.ADAMW_8BIT, MemoryOptimizer.ADAMW_8BIT_PAGED)
+_EIGHT_BIT = frozenset(memory for asked, memory in _MEMORY_OPTIMIZERS.items() if asked.has_8bit_states)
 _MIN_8BIT_NUMEL = 4096
 _MIN_PAGED_NUMEL = 100_000
 
 
-def memory_optimizer(optimizer: Optimizer) -> MemoryOptimizer:
-    """What Hugging Face's Trainer makes of ``optimizer`` on a card. Raises ``KeyError`` for "auto"."""
-    return _MEMORY_OPTIMIZERS[optimizer]
+def memory_optimizer(optimizer: Optimizer, *, is_ours: bool = False) -> MemoryOptimizer:
+    """What Hugging Face's Trainer makes of ``optimizer`` on a card, or what we do. Raises ``KeyError`` for "auto"."""
+    return MemoryOptimizer.ADAMW_ROUNDED if is_ours else _MEMORY_OPTIMIZERS[optimizer]
 
 
 def state_bytes(groups: Groups, training: TrainingShape) -> int:
@@ -60,6 +63,8 @@ def step_bytes(groups: Groups, training: TrainingShape) -> int:
     """
     if training.optimizer is MemoryOptimizer.ADAFACTOR:
         return _adafactor_step_bytes(groups)
+    if training.optimizer is MemoryOptimizer.ADAMW_ROUNDED:
+        return max(_rounded_step_bytes(group) for group in groups)
     if training.optimizer not in _TEMPORARIES_OF_ONE:
         return 0
     if training.device is Device.CUDA:
@@ -93,6 +98,16 @@ def _adafactor_step_bytes(groups: Groups) -> int:
     )
 
 
+def _rounded_step_bytes(group: ParameterGroup) -> int:
+    """fp32 tensors of a slice: both moments, the denominator and the weight; of bf16 also the gradient and the noise.
+
+    Of fp32 the new moments, the denominator and the new weight stand beside what is held; of bf16 the old weight's
+    copy goes before the noise comes.
+    """
+    num_temporaries = 6 if group.itemsize == 2 else 4
+    return num_temporaries * rounded(4 * min(group.numel, ROUNDED_SLICE))
+
+
 def _neighbours(groups: Groups) -> Iterator[tuple[ParameterGroup | None, ParameterGroup]]:
     """Each matrix with the one that is stepped before it: embeddings, the layers in turn, the head."""
     matrices = [group for group in groups if group.columns]
@@ -104,8 +119,9 @@ def _neighbours(groups: Groups) -> Iterator[tuple[ParameterGroup | None, Paramet
 
 
 def _two_moments(group: ParameterGroup, training: TrainingShape) -> int:
-    has_step = training.optimizer is MemoryOptimizer.ADAMW_FUSED or training.device is Device.CPU
-    step = rounded(4) if has_step else 0  # the others count their steps on the host
+    is_on_cpu = training.device is Device.CPU and training.optimizer is not MemoryOptimizer.ADAMW_ROUNDED
+    has_step = training.optimizer is MemoryOptimizer.ADAMW_FUSED or is_on_cpu
+    step = rounded(4) if has_step else 0  # the others count their steps on the host, ours in Python
     return 2 * rounded(group.numel * group.itemsize) + step
 
 
@@ -129,10 +145,6 @@ def _factored(group: ParameterGroup, _training: TrainingShape) -> int:
     return rounded(4 * (group.numel // group.columns)) + rounded(4 * group.columns) + scale
 
 
-def _momentum(group: ParameterGroup, _training: TrainingShape) -> int:
-    return rounded(group.numel * group.itemsize)
-
-
 def _none(_group: ParameterGroup, _training: TrainingShape) -> int:
     return 0
 
@@ -140,9 +152,9 @@ def _none(_group: ParameterGroup, _training: TrainingShape) -> int:
 _STATES: dict[MemoryOptimizer, Callable[[ParameterGroup, TrainingShape], int]] = {
     MemoryOptimizer.ADAMW_FUSED: _two_moments,
     MemoryOptimizer.ADAMW_FOREACH: _two_moments,
+    MemoryOptimizer.ADAMW_ROUNDED: _two_moments,
     MemoryOptimizer.ADAMW_8BIT: _two_moments_of_8_bit,
     MemoryOptimizer.ADAMW_8BIT_PAGED: _two_moments_of_8_bit,
     MemoryOptimizer.ADAFACTOR: _factored,
-    MemoryOptimizer.SGD: _momentum,
     MemoryOptimizer.SGD_PLAIN: _none,
 }

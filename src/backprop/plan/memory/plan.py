@@ -9,7 +9,13 @@ from backprop.plan.memory.term import TermName
 CONTEXT_BYTES = 600_000_000
 """The CUDA context and its kernels, outside of the allocator: 0.5 to 0.75 GB by card and driver."""
 RESERVED_SHARE = 0.06
-"""What the caching allocator holds beyond what it handed out; 40 simulated runs: 6.8 % in the median, 11 above 10 %."""
+"""Room beyond the peak for pieces between tensors that nothing fits: a judgement, not a bound.
+
+40 simulated runs with memory to spare reserved 6.8 % more than the peak in the median, 11 of them over 10 %, one 25 %.
+Most of that is whole blocks that lie free, which torch gives back to the driver before an allocation fails
+(c10/cuda/CUDACachingAllocator.cpp, ``release_cached_blocks``). What must fit is therefore what is handed out, the
+context, and the free pieces of blocks that are in use; how much those are was not measured.
+"""
 
 STACK = "torch 2.13, transformers 5.23, PEFT 0.21, TRL 1.16, bitsandbytes 0.50"
 """The libraries whose tensors are counted; others keep much the same, not exactly the same."""
@@ -44,7 +50,7 @@ class MemoryPlan:
     context_bytes: int = CONTEXT_BYTES
     """Outside of the allocator: the CUDA context; on the CPU the process itself."""
     reserve_share: float = RESERVED_SHARE
-    """What the allocator holds beyond the peak."""
+    """Beyond the peak, for free pieces of blocks that are in use."""
     stack: str = STACK
 
     @property
@@ -58,7 +64,7 @@ class MemoryPlan:
 
     @property
     def reserved_bytes(self) -> int:
-        """What the allocator takes: the peak and its share."""
+        """The peak with room for free pieces; with memory to spare the allocator may well hold more."""
         return round(self.peak_bytes * (1 + self.reserve_share))
 
     @property

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
+from backprop.plan.facts.families import linear_layers_of
 from backprop.plan.memory.offload import host_bytes
 from backprop.plan.memory.optimizer_state import paged_bytes, step_bytes
 from backprop.plan.memory.parameter import ParameterGroup
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import linear_shapes, static_bytes, total_bytes, trainable_parameters
+from backprop.plan.memory.static import static_bytes, total_bytes, trainable_parameters
 from backprop.plan.memory.step import trace_step
 from backprop.plan.memory.structure import StepStructure, structure_of
 from backprop.plan.memory.term import TermName
@@ -26,12 +28,12 @@ def predict(model: MemoryShape, training: TrainingShape) -> MemoryPlan:
     """Peak of the bytes that torch's caching allocator has handed out in one training step, with its break-down.
 
     Costs 0.2 to 0.6 ms where a training of the same structure was predicted before, 3 to 20 ms otherwise. Raises
-    ``NotModelled`` for mixtures of experts of other kinds than Mixtral's, Qwen3's and OLMoE's, and for offload of
-    anything but plain full fine-tuning of a dense model.
+    ``NotModelled`` for mixtures of experts of other kinds than Mixtral's, Qwen3's and OLMoE's, for models with other
+    linear layers than their family's, and for offload of anything but plain full fine-tuning of a dense model.
     """
     walk, products, repeats = sized(model, training, trace_step)
     peak = walk.peak(products, repeats)
-    groups = trainable_parameters(model, linear_shapes(model), training)
+    groups = trainable_parameters(model, training)
     terms = static_bytes(model, training, groups)
     moment, alive = peak.moment, peak.terms
     step = _optimizer_step(groups, training)
@@ -50,6 +52,7 @@ def sized(
 ) -> tuple[Walk, list[float], int]:
     """The walk that ``trace`` makes, the sizes to put in, and how many layers it leaves out. Raises ``NotModelled``."""
     _check_experts(model)
+    _check_layers(model)
     if training.offload:
         _check_offload(model, training)
     structure = structure_of(model, training)
@@ -57,6 +60,23 @@ def sized(
     values = _values(model, training)
     products = [math.prod([values[dim] for dim in dims]) for dims in walk.dims]
     return walk, products, max(model.num_layers - structure.num_layers, 0)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_layers(model: MemoryShape) -> None:
+    """The tape is that of the family's layers, so the model must have these and no others."""
+    expected = linear_layers_of(
+        model.model_type,
+        hidden_size=model.hidden_size,
+        num_heads=model.num_heads,
+        num_kv_heads=model.num_kv_heads,
+        head_dim=model.head_dim,
+        intermediate_size=model.intermediate_size,
+        has_experts=model.experts is not None,
+    )
+    if set(model.linear_layers) != set(expected):
+        others = sorted({layer.name for layer in set(model.linear_layers) ^ set(expected)})
+        raise NotModelled(f"{model.model_type} with other layers than are counted: {', '.join(others)}")
 
 
 def _check_experts(model: MemoryShape) -> None:
@@ -100,7 +120,7 @@ def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
         "T-B": positions,
         "M": targets,
         "M4096": min(targets, 4096),
-        "H": model.hidden,
+        "H": model.hidden_size,
         "N": model.num_heads,
         "G": model.num_kv_heads,
         "D": model.head_dim,
@@ -108,15 +128,15 @@ def _values(model: MemoryShape, training: TrainingShape) -> dict[str, float]:
         "Q32": model.num_heads * _rounded_head(model.head_dim),
         "K": model.kv_width,
         "QKV": model.query_width + 2 * model.kv_width,
-        "F": model.intermediate,
-        "2F": 2 * model.intermediate,
+        "F": model.intermediate_size,
+        "2F": 2 * model.intermediate_size,
         **_expert_values(model, tokens),
-        "V": model.vocab,
-        "V32768": min(model.vocab, 32768),
+        "V": model.vocab_size,
+        "V32768": min(model.vocab_size, 32768),
         "32768": 32768,
         "R": training.rank,
         "L": model.num_layers,
-        "P": sum(one.in_features * one.out_features for one in linear_shapes(model)),
+        "P": sum(one.in_features * one.out_features for one in model.linear_layers),
         "rotary": model.rotary_fraction,
         "1-rotary": 1 - model.rotary_fraction,
         "1/2": 0.5,

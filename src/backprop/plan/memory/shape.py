@@ -11,7 +11,7 @@ from backprop.plan.facts.families import (
     Family,
     family_of,
 )
-from backprop.plan.facts.model import Experts, ModelFacts, ModelSource
+from backprop.plan.facts.model import Experts, LinearLayer, ModelFacts, ModelSource
 
 
 @attrs.frozen(cache_hash=True)
@@ -20,14 +20,15 @@ class MemoryShape:
 
     model_type: str
     num_layers: int
-    hidden: int
+    hidden_size: int
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    intermediate: int
-    vocab: int
-    is_tied: bool
-    """Embeddings and head are one matrix."""
+    intermediate_size: int
+    vocab_size: int
+    tie_word_embeddings: bool
+    linear_layers: tuple[LinearLayer, ...]
+    """Of every decoder layer; as its files show them, where they were seen."""
     has_qkv_bias: bool = False
     has_output_bias: bool = False
     has_mlp_bias: bool = False
@@ -45,13 +46,14 @@ class MemoryShape:
         return cls(
             model_type=facts.model_type,
             num_layers=facts.num_layers,
-            hidden=facts.hidden_size,
+            hidden_size=facts.hidden_size,
             num_heads=facts.num_heads,
             num_kv_heads=facts.num_kv_heads,
             head_dim=facts.head_dim,
-            intermediate=facts.intermediate_size,
-            vocab=facts.vocab_size,
-            is_tied=facts.tie_word_embeddings,
+            intermediate_size=facts.intermediate_size,
+            vocab_size=facts.vocab_size,
+            tie_word_embeddings=facts.tie_word_embeddings,
+            linear_layers=facts.linear_layers,
             has_qkv_bias=facts.has_qkv_bias,
             has_output_bias=facts.has_output_bias,
             has_mlp_bias=facts.has_mlp_bias,
@@ -64,7 +66,7 @@ class MemoryShape:
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> MemoryShape:
-        """The shape that a ``config.json`` declares. Raises ``ValueError`` naming a key that is missing."""
+        """The shape that a ``config.json`` declares, for benchmarks and tests. Raises as ``facts_from_config`` does."""
         return cls.of(facts_from_config(config, name="", source=ModelSource.TABLE))
 
     @property

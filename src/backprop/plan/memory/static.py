@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-import attrs
-
-from backprop.plan.facts.families import EmbeddingScale, NormPlace, QueryNorm, linear_layers_of
-from backprop.plan.facts.model import Experts
+from backprop.plan.facts.families import EmbeddingScale
+from backprop.plan.facts.model import LinearLayer
+from backprop.plan.facts.parameters import Tensors, parameters_of
 from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.optimizer_state import state_bytes
@@ -16,37 +15,6 @@ from backprop.plan.memory.parameter import ParameterGroup, rounded
 from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import ALL_LINEAR, MemoryMethod, TrainingShape
-
-
-@attrs.frozen
-class LinearShape:
-    """A linear layer of every decoder layer."""
-
-    name: str
-    in_features: int
-    out_features: int
-    has_bias: bool
-
-
-@functools.lru_cache(maxsize=256)
-def linear_shapes(model: MemoryShape) -> tuple[LinearShape, ...]:
-    """The linear layers of one decoder layer, in the order of the forward pass."""
-    layers = linear_layers_of(
-        model.model_type,
-        hidden_size=model.hidden,
-        num_heads=model.num_heads,
-        num_kv_heads=model.num_kv_heads,
-        head_dim=model.head_dim,
-        intermediate_size=model.intermediate,
-        has_experts=model.experts is not None,
-    )
-    biased = {"o_proj": model.has_output_bias} | dict.fromkeys(("q_proj", "k_proj", "v_proj"), model.has_qkv_bias)
-    return tuple(
-        LinearShape(
-            layer.name, layer.in_features, layer.out_features, has_bias=biased.get(layer.name, model.has_mlp_bias)
-        )
-        for layer in layers
-    )
 
 
 def is_target(training: TrainingShape, name: str) -> bool:
@@ -58,77 +26,46 @@ def _names(targets: tuple[str, ...], name: str) -> bool:
     return ALL_LINEAR in targets or name in targets
 
 
-def base_parameters(model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int) -> Iterator[ParameterGroup]:
-    """Embeddings, head, norms and biases; all that is never quantized."""
-    layers = model.num_layers
-    yield ParameterGroup(model.vocab * model.hidden, itemsize, 1, columns=model.hidden, is_embedding=True)
-    if not model.is_tied:
-        yield ParameterGroup(model.vocab * model.hidden, itemsize, 1, columns=model.hidden)
-    around = 4 if model.family.norm_place is NormPlace.BOTH else 2
-    yield ParameterGroup(model.hidden, itemsize, layers * around + 1)
-    if model.family.query_norm is QueryNorm.HEAD:
-        yield ParameterGroup(model.head_dim, itemsize, 2 * layers)
-    if model.family.query_norm is QueryNorm.WIDE:
-        yield ParameterGroup(model.query_width, itemsize, layers)
-        yield ParameterGroup(model.kv_width, itemsize, layers)
-    for linear in linears:
-        if linear.has_bias:
-            yield ParameterGroup(linear.out_features, itemsize, layers)
-    if model.experts is not None:
-        yield from expert_parameters(model, model.experts, itemsize=itemsize)
+def weight_groups(model: MemoryShape, *, itemsize: int) -> tuple[ParameterGroup, ...]:
+    """All weights of the base model in one format."""
+    return tuple(_group(tensors, itemsize) for tensors in parameters_of(model))
 
 
-def expert_parameters(model: MemoryShape, experts: Experts, *, itemsize: int) -> Iterator[ParameterGroup]:
-    """Router and experts. bitsandbytes quantizes linear layers alone, so these keep their dtype."""
-    layers, count, inner = experts.num_layers, experts.count, experts.intermediate_size
-    yield ParameterGroup(count * model.hidden, itemsize, layers, columns=model.hidden)
-    yield ParameterGroup(count * 2 * inner * model.hidden, itemsize, layers, columns=model.hidden)
-    yield ParameterGroup(count * inner * model.hidden, itemsize, layers, columns=inner)
-
-
-def linear_parameters(
-    model: MemoryShape, linears: tuple[LinearShape, ...], *, itemsize: int
-) -> Iterator[ParameterGroup]:
-    """The matrices of the linear layers."""
-    for linear in linears:
-        numel = linear.in_features * linear.out_features
-        yield ParameterGroup(numel, itemsize, model.num_layers, columns=linear.in_features)
+def _group(tensors: Tensors, itemsize: int) -> ParameterGroup:
+    return ParameterGroup(
+        tensors.numel, itemsize, tensors.count, columns=tensors.columns, is_embedding=tensors.is_embedding
+    )
 
 
 @functools.lru_cache(maxsize=256)
-def _adapter_parameters(
-    model: MemoryShape, targets: tuple[str, ...], *, rank: int, itemsize: int, has_magnitudes: bool
+def adapter_groups(
+    layers: tuple[LinearLayer, ...], targets: tuple[str, ...], *, num_layers: int, rank: int, itemsize: int, dora: bool
 ) -> tuple[ParameterGroup, ...]:
-    """A and B of each target, and DoRA's magnitude, which stays in fp32."""
+    """A and B of each target among the linear ``layers``, and DoRA's magnitude, which stays in fp32."""
     groups = []
-    for linear in linear_shapes(model):
+    for linear in layers:
         if not _names(targets, linear.name):
             continue
         groups += [
-            ParameterGroup(rank * linear.in_features, itemsize, model.num_layers, columns=linear.in_features),
-            ParameterGroup(rank * linear.out_features, itemsize, model.num_layers, columns=rank),
+            ParameterGroup(rank * linear.in_features, itemsize, num_layers, columns=linear.in_features),
+            ParameterGroup(rank * linear.out_features, itemsize, num_layers, columns=rank),
         ]
-        if has_magnitudes:
-            groups.append(ParameterGroup(linear.out_features, 4, model.num_layers))
+        if dora:
+            groups.append(ParameterGroup(linear.out_features, 4, num_layers))
     return tuple(groups)
 
 
-def trainable_parameters(
-    model: MemoryShape, linears: tuple[LinearShape, ...], training: TrainingShape
-) -> tuple[ParameterGroup, ...]:
+def trainable_parameters(model: MemoryShape, training: TrainingShape) -> tuple[ParameterGroup, ...]:
     """Every tensor that the optimizer steps."""
     if training.method is MemoryMethod.FULL:
-        itemsize = training.weight_itemsize
-        return (
-            *base_parameters(model, linears, itemsize=itemsize),
-            *linear_parameters(model, linears, itemsize=itemsize),
-        )
-    return _adapter_parameters(
-        model,
+        return weight_groups(model, itemsize=training.weight_itemsize)
+    return adapter_groups(
+        model.linear_layers,
         training.targets,
+        num_layers=model.num_layers,
         rank=training.rank,
         itemsize=training.adapter_itemsize,
-        has_magnitudes=training.method.is_dora,
+        dora=training.method.is_dora,
     )
 
 
@@ -160,12 +97,10 @@ def static_bytes(
 
 @functools.lru_cache(maxsize=256)
 def _frozen(model: MemoryShape, *, itemsize: int, is_quantized: bool, nested: bool) -> tuple[tuple[TermName, int], ...]:
-    linears = linear_shapes(model)
-    base = total_bytes(base_parameters(model, linears, itemsize=itemsize))
     if not is_quantized:
-        whole = total_bytes(linear_parameters(model, linears, itemsize=itemsize))
-        return ((TermName.FROZEN_WEIGHTS, base + whole),)
-    numels = [linear.in_features * linear.out_features for linear in linears]
+        return ((TermName.FROZEN_WEIGHTS, total_bytes(weight_groups(model, itemsize=itemsize))),)
+    base = total_bytes(_group(tensors, itemsize) for tensors in parameters_of(model) if not tensors.is_linear)
+    numels = [linear.in_features * linear.out_features for linear in model.linear_layers]
     packed = sum(rounded(-(-numel // 2)) for numel in numels)
     state = sum(quantization_state_bytes(numel, nested=nested) for numel in numels)
     return (
@@ -204,6 +139,6 @@ def _input_bytes(model: MemoryShape, training: TrainingShape) -> int:
     return tokens * num_tensors + 2 * frequencies + scale
 
 
-def total_bytes(groups: tuple[ParameterGroup, ...] | Iterator[ParameterGroup]) -> int:
+def total_bytes(groups: Iterable[ParameterGroup]) -> int:
     """All tensors of the groups, as the allocator rounds them."""
     return sum(group.count * rounded(group.numel * group.itemsize) for group in groups)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 
 from backprop.plan.facts.families import Family, Window
-from backprop.plan.memory.attention import AttentionKernel
+from backprop.plan.memory.attention import AttentionKernel, usable_kernel
 from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.offload import COMPUTE_ITEMSIZE
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.static import is_target, linear_shapes
+from backprop.plan.memory.static import is_target
 from backprop.plan.memory.training import LossHead, MemoryMethod, TrainingShape
 
 
@@ -58,11 +58,11 @@ class StepStructure:
 
 def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
     """The discrete part of a model and its training."""
-    kernel = AttentionKernel.EAGER if model.soft_caps_attention else training.attention
+    kernel = usable_kernel(training.attention, soft_caps=model.soft_caps_attention)
     has_full_mask, has_sliding_mask = _masks(model, training, kernel)
     return StepStructure(
         num_layers=min(model.num_layers, 4 if training.offload else 3),
-        targets=frozenset(linear.name for linear in linear_shapes(model) if is_target(training, linear.name)),
+        targets=frozenset(linear.name for linear in model.linear_layers if is_target(training, linear.name)),
         is_full=training.method is MemoryMethod.FULL,
         is_quantized=training.method.is_quantized,
         is_dora=training.method.is_dora,
@@ -86,7 +86,7 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         has_gradients=training.keeps_gradients,
         has_one_kv_head=model.num_kv_heads == 1,
         is_grouped=model.num_kv_heads < model.num_heads,
-        is_tied=model.is_tied,
+        is_tied=model.tie_word_embeddings,
         has_qkv_bias=model.has_qkv_bias,
         has_output_bias=model.has_output_bias,
         has_mlp_bias=model.has_mlp_bias,

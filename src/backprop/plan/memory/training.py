@@ -1,4 +1,9 @@
-"""How it is trained: the settings that training memory depends on."""
+"""How it is trained: the settings that training memory depends on.
+
+Some serve other stacks than ours, whose runs the prediction is compared with (benchmarks/memory_points.py): an
+adapter's dtype by hand, all logits in fp32, weights that ``prepare_model_for_kbit_training`` cast, outputs and
+gradients that are kept. Plans leave them at their defaults.
+"""
 
 from __future__ import annotations
 
@@ -54,12 +59,12 @@ class MemoryOptimizer(enum.Enum):
 
     ADAMW_FUSED = "adamw_fused"
     ADAMW_FOREACH = "adamw_foreach"
+    ADAMW_ROUNDED = "adamw_rounded"
+    """Our own, which rounds stochastically, a slice at a time."""
     ADAMW_8BIT = "bnb8"
     ADAMW_8BIT_PAGED = "paged8"
     ADAFACTOR = "adafactor"
     """transformers' own, without a first moment."""
-    SGD = "sgd"
-    """With momentum, without weight decay."""
     SGD_PLAIN = "sgd_plain"
     """Without momentum, which is what Hugging Face's Trainer makes of "sgd", with weight decay."""
 
@@ -101,6 +106,7 @@ class TrainingShape:
     fp32_weights: bool = False
     """Weights that are not quantized stand in fp32 (mixed precision, or no bf16 at all) instead of bf16."""
     double_quantization: bool = True
+    """Of weights in 4 bits; without it where they come so (``FourBit.PLAIN``)."""
     kbit_prepared: bool = False
     """``prepare_model_for_kbit_training`` cast what is not quantized to fp32."""
     pad_mask: bool = False
@@ -108,7 +114,8 @@ class TrainingShape:
     packed: bool = False
     """Positions begin anew inside of sequences; SDPA then needs a mask, and every sequence its own rotary embedding."""
     num_targets: int | None = None
-    """Learned tokens of a micro-step, which alone go through a fused head; None: all but each sequence's first."""
+    """Learned tokens of a micro-step, which alone go through a fused head; None: all but each sequence's first, as
+    plans count them."""
     keep_outputs: bool = False
     """The model's outputs (its logits) live until backward is over."""
     keep_gradients: bool = False

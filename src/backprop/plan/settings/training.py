@@ -36,6 +36,11 @@ class Optimizer(enum.Enum):
     ADAFACTOR = "adafactor"
     SGD = "sgd"
 
+    @property
+    def has_8bit_states(self) -> bool:
+        """bitsandbytes', which holds its states in a byte each."""
+        return self in (Optimizer.ADAMW_8BIT, Optimizer.PAGED_ADAMW_8BIT)
+
 
 class Scheduler(enum.Enum):
     """How the learning rate moves after the warm-up."""

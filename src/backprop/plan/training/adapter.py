@@ -8,12 +8,12 @@ import attrs
 
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.model import ModelFacts
+from backprop.plan.memory.static import adapter_groups
+from backprop.plan.memory.training import ALL_LINEAR
 from backprop.plan.settings.lora import LoraPreset, LoraSettings
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.training.chosen import given
-
-ALL_LINEAR = "all-linear"
 
 
 @attrs.frozen
@@ -70,16 +70,21 @@ def plan_adapter(settings: LoraSettings, model: ModelFacts, *, origins: Origins)
         if settings.lora_alpha is None
         else given(origins, "lora.lora_alpha", settings.lora_alpha)
     )
-    targeted = [layer for layer in model.linear_layers if layer.name in targets.value]
-    per_layer = sum(rank.value * (layer.in_features + layer.out_features) for layer in targeted)
-    magnitudes = sum(layer.out_features for layer in targeted) if settings.use_dora else 0
+    groups = adapter_groups(
+        model.linear_layers,
+        targets.value,
+        num_layers=model.num_layers,
+        rank=rank.value,
+        itemsize=4,
+        dora=settings.use_dora,
+    )
     return AdapterPlan(
         rank=rank,
         alpha=alpha,
         targets=targets,
         dropout=settings.lora_dropout,
         seed=settings.random_state,
-        num_parameters=(per_layer + magnitudes) * model.num_layers,
+        num_parameters=sum(group.numel * group.count for group in groups),
         use_dora=settings.use_dora,
     )
 

@@ -8,7 +8,7 @@ from backprop.plan.decision import Decision
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.training import Scheduler
 from backprop.plan.training.adapter import AdapterPlan
-from backprop.plan.training.full_precision import ROUNDED_BY_US, Rounding
+from backprop.plan.training.full_precision import takes_own_adamw
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.precision import NumberFormat, PrecisionPlan
 from backprop.plan.training.rail import Rail
@@ -91,10 +91,8 @@ def own_optimizer_arguments(plan: TrainPlan) -> dict[str, Any] | None:
 
     The coefficients are those that transformers gives to ``adamw_torch``.
     """
-    if plan.optimizer.value not in ROUNDED_BY_US:
-        return None
-    rounds = plan.rounding is not None and plan.rounding.value is Rounding.STOCHASTIC
-    if not rounds and plan.offload is None:
+    is_full = plan.adapter is None
+    if not is_full or not takes_own_adamw(plan.optimizer.value, plan.precision, offloads=plan.offload is not None):
         return None
     return {"lr": plan.learning_rate.peak.value, "betas": (0.9, 0.999), "eps": 1e-8}
 

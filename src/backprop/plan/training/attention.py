@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from backprop.plan.decision import Decision
 from backprop.plan.facts.model import ModelFacts
-from backprop.plan.memory.attention import AttentionKernel
-from backprop.plan.memory.shape import MemoryShape
+from backprop.plan.memory.attention import AttentionKernel, usable_kernel
 
 
 def plan_attention(model: ModelFacts) -> Decision[AttentionKernel]:
     """torch's fused kernel, except where soft capping needs the scores themselves."""
-    if MemoryShape.of(model).soft_caps_attention:
+    kernel = usable_kernel(AttentionKernel.SDPA, soft_caps=model.soft_caps_attention)
+    if kernel is AttentionKernel.EAGER:
         why = "It caps the scores, which torch's fused kernel cannot; memory grows with the length squared."
-        return Decision(AttentionKernel.EAGER, model.model_type, why)
-    return Decision(AttentionKernel.SDPA, "default", "torch's fused kernel keeps no scores in memory.")
+        return Decision(kernel, model.model_type, why)
+    return Decision(kernel, "default", "torch's fused kernel keeps no scores in memory.")

@@ -1,4 +1,4 @@
-"""How large a model full fine-tuning takes at a card: a bound on the parameter count, before memory is counted."""
+"""How large a model full fine-tuning takes on a card: a bound on the parameter count, before memory is counted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings, TrainMode
 from backprop.plan.training.batch import counted_gib
 from backprop.plan.training.chosen import given
+from backprop.plan.training.rail import Rail
 
 
 @attrs.frozen
@@ -27,10 +28,17 @@ CEILINGS = (Ceiling(48, 10, 16), Ceiling(32, 6, 8), Ceiling(24, 5, 7), Ceiling(0
 """By the nominal size of the card, the largest first."""
 
 
-def plan_ceiling(settings: TrainingSettings, hardware: HardwareFacts, *, origins: Origins) -> Decision[float]:
-    """Billions of parameters: the user's number, the card's, or that of the smallest cards where there is none."""
+def plan_ceiling(
+    settings: TrainingSettings, rail: Rail, hardware: HardwareFacts, *, origins: Origins
+) -> Decision[float] | None:
+    """Billions of parameters: the user's number, or the card's; that of the smallest cards where none is known.
+
+    None on the CPU, whatever card stands beside it: there memory alone decides.
+    """
     if settings.full_ft_ceiling_billions is not None:
         return given(origins, "training.full_ft_ceiling_billions", settings.full_ft_ceiling_billions)
+    if rail is Rail.CPU:
+        return None
     gpu = hardware.gpu
     counts_as = counted_gib(gpu.vram_total_bytes) if gpu else 0.0
     row = next(row for row in CEILINGS if counts_as >= row.at_least_gib)
@@ -41,13 +49,13 @@ def plan_ceiling(settings: TrainingSettings, hardware: HardwareFacts, *, origins
 
 
 def check_ceiling(
-    settings: TrainingSettings, model: ModelFacts, hardware: HardwareFacts, *, origins: Origins
+    settings: TrainingSettings, model: ModelFacts, rail: Rail, hardware: HardwareFacts, *, origins: Origins
 ) -> Problem | None:
     """RUNTIME_FULL_FT_MODEL_TOO_LARGE, without its remedies, for a model past the bound; None in other modes."""
     if settings.mode is not TrainMode.FULL:
         return None
-    ceiling = plan_ceiling(settings, hardware, origins=origins)
-    if model.num_parameters <= ceiling.value * 1e9:
+    ceiling = plan_ceiling(settings, rail, hardware, origins=origins)
+    if ceiling is None or model.num_parameters <= ceiling.value * 1e9:
         return None
     message = (
         f"{model.name} has {quantity(model.num_parameters)} parameters; --mode full takes at most "

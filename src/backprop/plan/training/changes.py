@@ -18,7 +18,6 @@ from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import PRESETS
 from backprop.plan.training.batch import plan_update
-from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
 from backprop.plan.training.rail import Rail
 
@@ -58,8 +57,6 @@ class _Attempt:
         """The memory of a variant, if it fits and may be run."""
         training = variant.settings.training
         place = attrs.evolve(self.place, model=variant.model)
-        if check_ceiling(training, place.model, place.hardware, origins=Origins()) is not None:
-            return None
         shortest = variant.settings.model.max_seq_length
         heldout = self.sequences.longest_heldout
         footprint = plan_footprint(
@@ -79,7 +76,7 @@ class _Attempt:
             ),
             origins=Origins(),
         )
-        return footprint.fit.memory if isinstance(footprint, Footprint) and footprint.fit.fits else None
+        return footprint.fit.memory if isinstance(footprint, Footprint) and footprint.may_run else None
 
     def fits(self, variant: _Variant) -> bool:
         return self.result(variant) is not None

@@ -15,7 +15,6 @@ from backprop.plan.training.precision import NumberFormat
 
 STATELESS = frozenset({Optimizer.SGD, Optimizer.ADAFACTOR})
 """Plain SGD has no state, Adafactor's is a row and a column of each matrix."""
-IN_8_BITS = frozenset({Optimizer.ADAMW_8BIT, Optimizer.PAGED_ADAMW_8BIT})
 BYTES_IN_8_BITS = 2 * (1 + 4 / 256)
 """Two states of a byte, each with a float32 scale for every 256 numbers."""
 BYTES_IN_32_BITS = 2 * 4
@@ -52,7 +51,7 @@ def full_checkpoint_bytes(model: ModelFacts, weights: NumberFormat, optimizer: O
 def _state_bytes(model: ModelFacts, weights: NumberFormat, optimizer: Optimizer) -> int:
     if optimizer in STATELESS:
         return 0
-    if optimizer in IN_8_BITS:
+    if optimizer.has_8bit_states:
         # transformers tells bitsandbytes to keep the states of embeddings in float32.
         embedding = model.vocab_size * model.hidden_size
         return round((model.num_parameters - embedding) * BYTES_IN_8_BITS + embedding * BYTES_IN_32_BITS)

@@ -16,6 +16,7 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.attention import plan_attention
 from backprop.plan.training.batch import UpdatePlan
+from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.fit import FitPlan, plan_fit
 from backprop.plan.training.full_precision import plan_full_precision
 from backprop.plan.training.memory import MemoryBudget, budget_of, workload_of
@@ -57,6 +58,13 @@ class Footprint:
     attention: Decision[AttentionKernel]
     fit: FitPlan
     budget: MemoryBudget | None
+    too_large: Problem | None
+    """The model is past the bound on parameters."""
+
+    @property
+    def may_run(self) -> bool:
+        """The one verdict on size: within the bound on parameters, and within the memory as far as that is known."""
+        return self.too_large is None and self.fit.fits
 
 
 def plan_footprint(
@@ -95,7 +103,8 @@ def plan_footprint(
     budget = budget_of(place.rail, place.hardware)
     asked = settings.lora.use_gradient_checkpointing
     fit = plan_fit(workload, update, checkpointing=asked, budget=budget, origins=origins)
-    return Footprint(precision, adapter, optimizer, attention, fit, budget)
+    too_large = check_ceiling(settings.training, place.model, place.rail, place.hardware, origins=origins)
+    return Footprint(precision, adapter, optimizer, attention, fit, budget, too_large)
 
 
 def _precision(settings: TrainSettings, place: Place, origins: Origins) -> PrecisionPlan | Problem:

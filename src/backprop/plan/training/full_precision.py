@@ -79,6 +79,11 @@ def plan_rounding(precision: PrecisionPlan, optimizer: Optimizer) -> Decision[Ro
     )
 
 
+def takes_own_adamw(optimizer: Optimizer, precision: PrecisionPlan, *, offloads: bool) -> bool:
+    """Whether full fine-tuning steps with our own AdamW: for its rounding, and for sharded weights in host memory."""
+    return optimizer in ROUNDED_BY_US and (offloads or precision.storage is NumberFormat.BFLOAT16)
+
+
 def _on_the_cpu(
     model: ModelSettings, training: TrainingSettings, hardware: HardwareFacts, origins: Origins
 ) -> Decision[NumberFormat]:

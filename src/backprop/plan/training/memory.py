@@ -8,7 +8,7 @@ import attrs
 
 from backprop.plan.decision import Decision
 from backprop.plan.facts.hardware import HardwareFacts
-from backprop.plan.facts.model import ModelFacts
+from backprop.plan.facts.model import FourBit, ModelFacts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.device import Device
 from backprop.plan.memory.evaluation import predict_evaluation
@@ -20,6 +20,7 @@ from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.adapter import AdapterPlan
+from backprop.plan.training.full_precision import takes_own_adamw
 from backprop.plan.training.precision import NumberFormat, PrecisionPlan
 from backprop.plan.training.rail import Rail
 
@@ -71,6 +72,8 @@ class Workload:
     is_packed: bool
     longest_heldout: int | None = None
     """Tokens of the longest row that is evaluated between steps; None without evaluations."""
+    is_counted: bool = True
+    """The weights' format is one whose memory is counted."""
 
     def memory(self, *, micro_batch: int, accumulation: int, checkpointing: bool) -> MemoryPlan | None:
         """The prediction for the worse of a training step and an evaluation; None where neither is modelled."""
@@ -79,6 +82,8 @@ class Workload:
 
 @functools.lru_cache(maxsize=4096)
 def _memory(workload: Workload, micro_batch: int, *, accumulates: bool, checkpointing: bool) -> MemoryPlan | None:
+    if not workload.is_counted:
+        return None
     training = attrs.evolve(
         workload.training,
         batch=micro_batch,
@@ -121,7 +126,7 @@ def workload_of(
     gpu = hardware.gpu
     shape = TrainingShape(
         device=Device.CUDA if on_card else Device.CPU,
-        method=_method(precision, adapter),
+        method=_method(precision, adapter, stored=model.four_bit),
         objective=objective,
         offload=offloads and on_card,
         rank=adapter.rank.value if adapter else 1,
@@ -129,19 +134,30 @@ def workload_of(
         dropout=adapter is not None and adapter.dropout > 0,
         sequence=sequence,
         attention=attention.value,
-        optimizer=memory_optimizer(optimizer),
+        optimizer=memory_optimizer(
+            optimizer, is_ours=adapter is None and takes_own_adamw(optimizer, precision, offloads=offloads)
+        ),
         fp32_embedding_states=adapter is None,
         autocast=on_card and precision.compute.value is not NumberFormat.FLOAT32,
         fp32_weights=precision.storage is NumberFormat.FLOAT32,
+        double_quantization=model.four_bit is not FourBit.PLAIN,
     )
     if gpu is not None and gpu.compute_capability is not None and gpu.compute_capability >= (9, 0):
         shape = attrs.evolve(shape, workspace_bytes=HOPPER_WORKSPACE_BYTES)
-    return Workload(rail, MemoryShape.of(model), shape, is_packed, longest_heldout)
+    return Workload(
+        rail, MemoryShape.of(model), shape, is_packed, longest_heldout, is_counted=quantization_is_counted(model)
+    )
 
 
-def _method(precision: PrecisionPlan, adapter: AdapterPlan | None) -> MemoryMethod:
+def quantization_is_counted(model: ModelFacts) -> bool:
+    """Whether the format that its weights are stored in is one whose memory is counted."""
+    return not model.is_quantized or model.four_bit is not None
+
+
+def _method(precision: PrecisionPlan, adapter: AdapterPlan | None, *, stored: FourBit | None) -> MemoryMethod:
     if adapter is None:
         return MemoryMethod.FULL
+    in_4bit = precision.load_in_4bit.value or stored is not None
     if adapter.use_dora:
-        return MemoryMethod.QDORA if precision.load_in_4bit.value else MemoryMethod.DORA
-    return MemoryMethod.QLORA if precision.load_in_4bit.value else MemoryMethod.LORA
+        return MemoryMethod.QDORA if in_4bit else MemoryMethod.DORA
+    return MemoryMethod.QLORA if in_4bit else MemoryMethod.LORA

@@ -12,7 +12,6 @@ from backprop.plan.training.chosen import given
 from backprop.plan.training.offload import offload_optimizer
 from backprop.plan.training.rail import Rail
 
-NEEDS_BITSANDBYTES = frozenset({Optimizer.ADAMW_8BIT, Optimizer.PAGED_ADAMW_8BIT})
 CONSUMER_BELOW_GIB = 24
 
 
@@ -29,7 +28,7 @@ def plan_optimizer(
     decided = offload_optimizer(asked, origins=origins) if offloads else None
     if decided is not None:
         return decided
-    if asked in NEEDS_BITSANDBYTES and not software.has("bitsandbytes"):
+    if asked.has_8bit_states and not software.has("bitsandbytes"):
         origin = origins.of("training.optim")
         return Problem(
             "DEP_PACKAGE_MISSING",

@@ -208,7 +208,10 @@ def _check_size(
 ) -> tuple[Problem, ...]:
     """One refusal for a model that is too large: by its parameters, or else by its memory."""
     known = footprint if isinstance(footprint, Footprint) else None
-    too_large = check_ceiling(settings.training, place.model, place.hardware, origins=origins)
+    if known is not None:
+        too_large = known.too_large
+    else:
+        too_large = check_ceiling(settings.training, place.model, place.rail, place.hardware, origins=origins)
     if too_large is not None:
         return (refuse_too_large(too_large, settings, place, known, sequences=sequences, data=data),)
     return check_room(settings, place, known, sequences=sequences, data=data) if known else ()

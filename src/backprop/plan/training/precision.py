@@ -107,6 +107,8 @@ def plan_compute(
             return Decision(NumberFormat.BFLOAT16, "native bf16", "The processor multiplies bfloat16 natively.")
         return Decision(NumberFormat.FLOAT32, "no native bf16", "The processor would emulate bfloat16, slowly.")
     gpu = hardware.gpu
+    if gpu is None and may_use_bf16:
+        return Decision(NumberFormat.BFLOAT16, "no card is named", "One that multiplies bfloat16 natively is assumed.")
     if gpu is not None and gpu.has_bf16 and may_use_bf16:
         return Decision(NumberFormat.BFLOAT16, "compute capability 8.0", "The card multiplies bfloat16 natively.")
     if training.fp16 is False:

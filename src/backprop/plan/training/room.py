@@ -8,13 +8,16 @@ import attrs
 
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DataFacts
+from backprop.plan.facts.families import is_known
+from backprop.plan.facts.model import ModelFacts
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.quantity import gib
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.changes import Change, smallest_changes
 from backprop.plan.training.footprint import Footprint, Place, Sequences
-from backprop.plan.training.memory import MemoryBudget
+from backprop.plan.training.memory import MemoryBudget, quantization_is_counted
+from backprop.plan.training.rail import Rail
 from backprop.plan.training.targets import TRUNCATED_REFUSED_SHARE
 
 
@@ -24,18 +27,40 @@ def check_room(
     """RUNTIME_MEMORY_INSUFFICIENT with the smallest changes that help; a warning where nothing can be predicted."""
     memory, budget = footprint.fit.memory, footprint.budget
     if memory is None:
-        message = f"The peak memory of {place.model.model_type} models is not predicted; the batch is the card's tier."
+        message = f"{unknown_memory(place.model)} The batch is the card's tier."
         return (warning("RUNTIME_MEMORY_UNKNOWN", message, where="--model"),)
+    guess = _guess(place.model)
     if budget is None:
         message = f"The plan needs {gib(memory.needed_bytes)}; how much there is could not be found out."
-        return (warning("RUNTIME_MEMORY_UNKNOWN", message),)
+        return (*guess, warning("RUNTIME_MEMORY_UNKNOWN", message))
     if footprint.fit.fits:
-        return ()
+        return guess
     changes = smallest_changes(settings, place, sequences=sequences, may_cut_to=may_cut(settings, data))
     message = _shortage(memory, budget)
-    if settings.training.mode is TrainMode.FULL:
+    if settings.training.mode is TrainMode.FULL and place.rail is Rail.CUDA:
         message += " The model is within the bound on parameters for this card; memory is what decides."
-    return (Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=_advice(changes)),)
+    return (Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=_advice(changes)), *guess)
+
+
+def unknown_memory(model: ModelFacts) -> str:
+    """What is said of a model whose memory nobody predicts."""
+    if not quantization_is_counted(model):
+        return f"The peak memory of {model.name} is not predicted: its weights are stored in a format not counted here."
+    return f"The peak memory of {model.model_type} models like this one is not predicted."
+
+
+def guessed_family(model: ModelFacts) -> str:
+    """What is said of a prediction for a family whose code nobody here read; empty for known ones."""
+    if is_known(model.model_type):
+        return ""
+    return (
+        f"{model.model_type} is not a family that is known here: its memory is counted as if it were built like Llama."
+    )
+
+
+def _guess(model: ModelFacts) -> tuple[Problem, ...]:
+    told = guessed_family(model)
+    return (warning("RUNTIME_MEMORY_UNKNOWN", told, where="--model"),) if told else ()
 
 
 def refuse_too_large(

@@ -113,7 +113,7 @@ def check_pairs(text: str, value: Any) -> None:
             string.encode("utf-8")
         except UnicodeEncodeError as wrong:
             half = ord(string[wrong.start])
-            raise ValueError(f"\\u{half:04x} at a place where it is half of a character") from wrong
+            raise ValueError(f"\\u{half:04x} is half of a surrogate pair, which no text can hold") from wrong
 
 
 def _is_certain(raw: bytes, value: Any) -> bool:
