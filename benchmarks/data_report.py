@@ -1,7 +1,7 @@
 """What ``backprop data report`` costs with every check on: CPU time a row, wall time, peak memory, temporary disk.
 
-``python -m benchmarks.data_report [ROWS ...] [--anchor PYTHON]`` writes files of generated conversations of 150 words, a
-fifth of which repeat others, and prints one line a size; it exits 1 when one takes more than MILLISECONDS a row.
+``python -m benchmarks.data_report [ROWS ...] [--anchor PYTHON]`` writes files of generated conversations of 150 words,
+a fifth of which repeat others, and prints one line a size; it exits 1 when one takes more than MILLISECONDS a row.
 ``--anchor`` names the interpreter of another environment, in which backpropagate is installed; its ``analyze_dataset``
 is measured on the first file in the same way. Each is measured in a process of its own.
 """

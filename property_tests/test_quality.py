@@ -42,8 +42,8 @@ ODD_ROWS = st.one_of(
     st.sampled_from([{"foo": 1}, [], 3, {"messages": []}, {"messages": [{"role": "user", "content": "?"}]}]),
     st.builds(lambda text: {"instruction": text, "output": text}, CONTENTS),
 )
+_FIRST: Any = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
 ROWS = st.lists(st.one_of(CHATS, CHATS, ODD_ROWS), max_size=30).map(lambda rows: [_FIRST, *rows])
-_FIRST = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
 COUNTS = st.dictionaries(st.integers(0, 100_000), st.integers(1, 500), max_size=30)
 SHARES = st.floats(0, 1)
 ORDERLESS = ("clusters", "outliers", "pii", "checks", "contamination", "boilerplate_excerpt", "dataset")

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+from backprop.effects.files.rows import blocks_of
 from backprop.effects.probe import quality_scan
 from backprop.effects.probe.quality_scan import Scan, scan_quality
 from backprop.effects.probe.row_quality import RowMeter, Tokens
@@ -105,8 +106,7 @@ def test_neither_processes_nor_blocks_change_what_is_found(
 ) -> None:
     path = written(tmp_path / "rows.jsonl", varied())
     whole = reported(scanned(path, against=(path,), against_name="rows"))
-    blocks = quality_scan.blocks_of
-    monkeypatch.setattr(quality_scan, "blocks_of", lambda path: blocks(path, block_bytes=3000))
+    monkeypatch.setattr(quality_scan, "blocks_of", lambda path: blocks_of(path, block_bytes=3000))
     monkeypatch.setattr(quality_scan, "_BATCH_ROWS", 7)
     assert reported(scanned(path, against=(path,), against_name="rows", num_processes=processes)) == whole
 
@@ -215,8 +215,7 @@ def test_places_are_few_however_many_rows_there_are(tmp_path: Path) -> None:
 def test_what_is_being_done_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "rows.jsonl", [chat(words(i), "yes") for i in range(80)])
     monkeypatch.setattr(quality_scan, "_TOLD_BYTES", 0)
-    blocks = quality_scan.blocks_of
-    monkeypatch.setattr(quality_scan, "blocks_of", lambda path: blocks(path, block_bytes=3000))
+    monkeypatch.setattr(quality_scan, "blocks_of", lambda path: blocks_of(path, block_bytes=3000))
     told: list[str] = []
     scan = Scan(paths=(path,), name="rows", layout=None, text_column="text", dup_threshold=0.9, num_processes=1)
     scan_quality(scan, tell=told.append)

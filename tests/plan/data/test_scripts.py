@@ -64,3 +64,7 @@ def test_letters_of_the_basic_plane_are_in_the_block_that_unicode_names(word: st
 def _is_letter_of(character: str, word: str) -> bool:
     named = unicodedata.name(character, "")
     return unicodedata.category(character).startswith("L") and named.startswith(word)
+
+
+def test_a_long_text_is_looked_at_from_its_beginning_to_its_end() -> None:
+    assert main_script("x = 1\n" * 500 + "Это длинное объяснение кода. " * 500) is Script.CYRILLIC

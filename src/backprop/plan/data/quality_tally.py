@@ -5,7 +5,6 @@ Memory does not grow with the rows: lengths are counted, and of what is worst on
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -143,8 +142,8 @@ class QualityTally:
                 setattr(self, field.name, mine)
         _extend_places(self.check_places, other.check_places)
         _extend_places(self.pii_places, other.pii_places)
-        self.longest = heapq.nsmallest(MOST_PLACES, (*self.longest, *other.longest), key=_longest_first)
-        self.shortest = heapq.nsmallest(MOST_PLACES, (*self.shortest, *other.shortest))
+        self.longest = sorted((*self.longest, *other.longest), key=_longest_first)[:MOST_PLACES]
+        self.shortest = sorted((*self.shortest, *other.shortest))[:MOST_PLACES]
         self.texts = [*self.texts, *other.texts][:MOST_TEXTS]
 
     def _add_findings(self, row: MeasuredRow) -> None:
