@@ -18,7 +18,7 @@ help:
 	@echo "make test        every check and every test"
 	@echo "make soak        long repetitions that 'make test' leaves out"
 	@echo "make fuzz        read files made and damaged at random for FUZZ_SECONDS (300)"
-	@echo "make bench       measure start-up, planning, reading, and predicted against known memory"
+	@echo "make bench       measure start-up, planning, reading, duplicates, and predicted against known memory"
 	@echo "make clean       remove what tests and the quickstart leave; the environment and the model stay"
 
 setup: $(INSTALLED) $(MODEL)
@@ -59,6 +59,8 @@ bench: setup
 	$(PY) -m benchmarks.data_validate
 	$(PY) -m benchmarks.memory_accuracy
 	$(PY) -m benchmarks.memory_measured
+	$(PY) -m benchmarks.data_near
+	$(PY) -m benchmarks.data_report
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py

@@ -17,7 +17,8 @@ from collections.abc import Callable
 import attrs
 
 from backprop.plan.decision import Refused
-from backprop.plan.estimate.plan import EstimateFacts, Question, plan_estimate, with_card
+from backprop.plan.estimate.plan import EstimateFacts, plan_estimate, with_card
+from backprop.plan.estimate.question import Question
 from backprop.plan.estimate.ways import WAYS, WayKind
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
 from backprop.plan.facts.cards import CARDS

@@ -92,7 +92,8 @@ def test_more_memory_never_lowers_what_is_recommended_or_fits(
     assert (greater.largest_sequence or 0) >= (less.largest_sequence or 0)
     assert (greater.fits, True) != (False, less.fits)
     for before, after in zip(less.ways, greater.ways, strict=True):
-        assert after.largest_batch >= before.largest_batch
+        assert (after.largest_batch or 0) >= (before.largest_batch or 0)
+        assert (before.fits is None) == (after.fits is None)
 
 
 @settings(max_examples=40)
@@ -109,7 +110,9 @@ def test_an_answer_agrees_with_itself(asked: EstimateVramSettings, model: ModelF
     if report.fits and asked.method is not Objective.KTO:
         assert (report.largest_batch or 0) >= report.recommended_batch_size
     if report.memory is not None and report.needed_bytes is not None:
-        assert report.fits == (not report.refusal and report.needed_bytes <= round(vram_gb * GIB))
+        assert report.free_bytes is not None
+        assert report.free_bytes < round(vram_gb * GIB)
+        assert report.fits == (not report.refusal and report.needed_bytes <= report.free_bytes)
     assert from_data(to_data(report), EstimateReport) == report
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from backprop.plan.settings.kinds import Choice, Names, Real, Switch, Whole, Words
+from backprop.plan.settings.kinds import Choice, ModelName, Names, Real, Switch, Whole, Words, model_name
 from backprop.plan.settings.option import BoundOption, options_of
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -50,6 +50,7 @@ VALUES: dict[type[Any], Callable[[Any], st.SearchStrategy[Any]]] = {
     Switch: lambda _: st.booleans(),
     Choice: lambda kind: st.sampled_from(tuple(kind.members)),
     Words: lambda _: words(),
+    ModelName: lambda _: words().map(model_name),
     Names: lambda _: names(),
 }
 

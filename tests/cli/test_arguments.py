@@ -74,6 +74,12 @@ def test_misspelt_flags_are_problems_each_with_the_nearest() -> None:
     assert arguments.flags.values == {"training.learning_rate": "1"}
 
 
+@pytest.mark.parametrize("flag", ["--bogus", "--foo", "--xyzzy"])
+def test_two_dashes_alone_are_no_likeness(flag: str) -> None:
+    for argv in (["estimate-vram", flag], ["train", flag]):
+        assert "Did you mean" not in parse_arguments(argv).problems[0].hint
+
+
 def test_abbreviations_are_not_guessed() -> None:
     assert parse_arguments(["train", "--step", "5"]).problems[0].hint == "Did you mean --steps?"
 

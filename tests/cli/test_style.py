@@ -101,4 +101,14 @@ def test_colour_is_for_terminals_unless_the_user_says(
 def test_width_follows_the_terminal_within_reason() -> None:
     widths = [style_for(Tty(), environ={}, columns=c, encoding="ascii").width for c in (10, 80, 500)]
     assert widths == [40, 80, 120]
+    assert style_for(Tty(), environ={"COLUMNS": "200"}, columns=200, encoding="ascii").width == 200
+
+
+def test_nothing_is_wrapped_for_a_pipe() -> None:
+    style = style_for(io.StringIO(), environ={"COLUMNS": "60"}, columns=60, encoding="utf-8")
+    assert style.wrap("word " * 500).count("\n") == 0
+    assert style.table([("name", "word " * 500)]).count("\n") == 0
+
+
+def test_the_encoding_decides_on_the_characters() -> None:
     assert not style_for(Tty(), environ={}, columns=80, encoding="latin-1").unicode

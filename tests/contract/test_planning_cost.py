@@ -19,7 +19,7 @@ def test_the_scan_says_of_an_adapter_that_it_fits_where_the_estimate_finds_a_bat
     report = plan_estimate(EstimateVramSettings(name=MODEL), facts, origins=Origins())
     assert not isinstance(report, Refused)
     printed = {
-        (row.vram_gb, way): batch > 0
+        (row.vram_gb, way): bool(batch)
         for row in report.cards
         for way, batch in row.largest_batch
         if way in ("qlora", "lora")

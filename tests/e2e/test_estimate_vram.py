@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ def test_the_envelope_has_the_fields_of_the_contract(tmp_path: Path) -> None:
     assert (found["unit"], found["vram_gb"], found["fits"]) == ("GiB", 24.0, True)
     assert sum(term["bytes"] for term in found["memory"]["terms"]) == found["peak_bytes"]
     assert found["peak_bytes"] < found["reserved_bytes"] < found["needed_bytes"] < 24 * 2**30
+    assert (found["run"]["method"], found["run"]["optimizer"]) == ("sft", "adamw_torch_fused")
+    assert {term["id"] for term in found["terms"]} >= {"frozen_weights", "activations"}
     assert {way["name"] for way in found["ways"]} == {"qlora", "lora", "full", "full-offload"}
 
 
@@ -46,7 +49,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.startswith("Qwen/Qwen2.5-7B-Instruct: 7.6 B parameters")
+    assert done.stdout.startswith("Qwen/Qwen2.5-7B-Instruct (the default, for none was named): 7.6 B parameters")
     assert done.stderr == ""
 
 
@@ -88,7 +91,7 @@ def test_a_model_in_a_directory_is_estimated_by_its_own_shape(tmp_path: Path, mo
 def test_a_model_that_does_not_fit_is_an_answer_and_no_error(tmp_path: Path) -> None:
     done = backprop("estimate-vram", "meta-llama/Llama-3.1-70B", "--vram-gb", "24", cwd=tmp_path)
     assert (done.code, done.stderr) == (0, "")
-    assert "It does not fit." in done.stdout
+    assert "It does not fit: it needs " in done.stdout
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:
@@ -104,9 +107,58 @@ def test_help_names_the_model_the_card_and_the_shape_of_a_run(tmp_path: Path) ->
 
 
 def test_a_variable_or_a_file_shapes_the_run_as_a_flag_does(tmp_path: Path) -> None:
-    asked = ("estimate-vram", "--vram-gb", "24", "--json")
+    asked = ("estimate-vram", "--vram-gb", "24", "--ram-gb", "64", "--json")
     flag = backprop(*asked, "--lora-r", "8", cwd=tmp_path).data
     variable = backprop(*asked, cwd=tmp_path, BACKPROPAGATE_LORA__R="8").data
     (tmp_path / "backprop.toml").write_text("[lora]\nr = 8\n", encoding="utf-8")
     file = backprop(*asked, cwd=tmp_path).data
     assert flag == variable == file
+
+
+def test_a_variable_or_a_file_names_the_model_as_train_takes_it(tmp_path: Path) -> None:
+    asked = ("estimate-vram", "--vram-gb", "24", "--json")
+    named = backprop(*asked, cwd=tmp_path, BACKPROPAGATE_MODEL__NAME="Qwen/Qwen2.5-0.5B").data
+    assert (named["model"], named["model_from"]) == ("Qwen/Qwen2.5-0.5B", "BACKPROPAGATE_MODEL__NAME")
+    (tmp_path / "backprop.toml").write_text('[model]\nname = "Qwen/Qwen2.5-3B"\n', encoding="utf-8")
+    named = backprop(*asked, cwd=tmp_path).data
+    assert (named["model"], named["model_from"]) == ("Qwen/Qwen2.5-3B", "backprop.toml")
+    named = backprop(*asked, "--model", "Qwen/Qwen2.5-1.5B", cwd=tmp_path).data
+    assert (named["model"], named["model_from"]) == ("Qwen/Qwen2.5-1.5B", "--model")
+
+
+def test_a_remedy_can_be_added_to_the_command_that_it_answers(tmp_path: Path) -> None:
+    asked = ("estimate-vram", "--vram-gb", "16", "-m", "Qwen/Qwen2.5-14B-Instruct", "--json")
+    first = backprop(*asked, cwd=tmp_path).data
+    assert first["fits"] is False
+    for remedy in first["remedies"]:
+        second = backprop(*asked, *remedy["flags"].split(), cwd=tmp_path).data
+        assert (second["fits"], second["needed_bytes"]) == (True, remedy["needed_bytes"])
+
+
+def test_a_directory_with_a_configuration_alone_is_enough(tmp_path: Path, model: str) -> None:
+    (tmp_path / "shape").mkdir()
+    shutil.copy(Path(model) / "config.json", tmp_path / "shape")
+    whole, bare = (backprop("estimate-vram", d, "--vram-gb", "8", "--json", cwd=tmp_path) for d in (model, "shape/"))
+    assert (bare.code, bare.data["needed_bytes"]) == (0, whole.data["needed_bytes"])
+    (tmp_path / "shape" / "config.json").write_text("{", encoding="utf-8")
+    broken = backprop("estimate-vram", "shape", "--vram-gb", "8", "--json", cwd=tmp_path)
+    (problem,) = broken.data["problems"]
+    assert (broken.code, problem["code"], problem["retryable"]) == (1, "INPUT_MODEL_INVALID", False)
+    assert problem["where"] == "MODEL"
+
+
+def test_the_models_that_are_known_offline_are_listed(tmp_path: Path) -> None:
+    listed = backprop("info", "--models", "--json", cwd=tmp_path).data["models"]
+    assert {"name": "Qwen/Qwen2.5-7B-Instruct", "num_parameters": 7615616512} in listed
+    unknown = backprop("estimate-vram", "nobody/has-this", "--json", cwd=tmp_path).data["problems"][0]
+    assert "backprop info --models" in unknown["hint"]
+
+
+def test_what_is_not_predicted_is_a_warning_and_no_error(tmp_path: Path, model: str) -> None:
+    config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "mixture").mkdir()
+    mixture = {**config, "model_type": "deepseek_v3", "n_routed_experts": 8, "moe_intermediate_size": 64}
+    (tmp_path / "mixture" / "config.json").write_text(json.dumps(mixture), encoding="utf-8")
+    done = backprop("estimate-vram", "mixture", "--vram-gb", "24", "--json", cwd=tmp_path)
+    assert (done.code, done.data["fits"], done.data["ways"][0]["fits"]) == (0, None, None)
+    assert [(p["code"], p["severity"]) for p in done.data["problems"]] == [("RUNTIME_MEMORY_UNKNOWN", "warning")]

@@ -97,3 +97,16 @@ def test_a_second_start_appends(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(BackpropError, match="INPUT_PATH_UNUSABLE"):
         configure_logging(LogSettings(file=str(tmp_path)))
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_kernel_that_no_run_needs_is_missed_only_aloud(capsys: pytest.CaptureFixture[str], debug: bool) -> None:
+    configure_logging(LogSettings(debug=debug))
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    logger.warning("Failed to load CPU gemm_4bit_forward")
+    logger.error("The processor is on fire")
+    logging.getLogger("bitsandbytes").warning("Something else")
+    said = capsys.readouterr().err
+    assert ("gemm_4bit_forward" in said) is debug
+    assert "on fire" in said
+    assert "Something else" in said

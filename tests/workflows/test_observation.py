@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from backprop.plan.decision import Problem
+from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.model import ModelSettings
+from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.workflows import train
+from backprop.workflows.observation import observe
 from backprop.workflows.request import Request
 from tests.hub_double import GATED, NOWHERE, Hub, ask, serving
 
@@ -67,3 +71,16 @@ def test_a_known_model_is_planned_by_its_shape_offline_and_the_switch_is_told(tm
     (told,) = [problem for problem in problems if problem.where == "--model"]
     assert told.code == "HUB_UNREACHABLE"
     assert "HF_HUB_OFFLINE is set" in told.message
+
+
+def test_what_an_estimate_asks_about_is_observed_by_the_name_it_gives(tmp_path: Path) -> None:
+    for asked in (
+        EstimateVramSettings(name="Qwen/Qwen2.5-0.5B"),
+        EstimateVramSettings(name="https://huggingface.co/Qwen/Qwen2.5-0.5B/"),
+        EstimateVramSettings(model=ModelSettings(name="Qwen/Qwen2.5-0.5B")),
+    ):
+        facts = observe(asked)
+        assert isinstance(facts.model, ModelFacts)
+        assert facts.model.name == "Qwen/Qwen2.5-0.5B"
+    assert isinstance(observe(EstimateVramSettings()).model, ModelFacts)
+    assert isinstance(observe(EstimateVramSettings(name=str(tmp_path))).model, Absent)

@@ -8,7 +8,8 @@ import backprop
 from backprop.plan.data.check import Check
 from backprop.plan.data.layout import Layout
 from backprop.plan.errors import BackpropError
-from backprop.plan.settings.verbs.validate import RowFormat, ValidateSettings
+from backprop.plan.settings.data import RowFormat
+from backprop.plan.settings.verbs.validate import ValidateSettings
 from backprop.plan.wire.outcome import Status
 from backprop.workflows import validate
 from backprop.workflows.request import Request

@@ -127,11 +127,18 @@ def _command_at(argv: Sequence[str], position: int) -> tuple[Command | None, int
 def _flag_before_command(word: str, known: Sequence[str]) -> BackpropError:
     flag = word.split("=", 1)[0]
     of_commands = {f for command in COMMANDS for bound in options_of(command.settings) for f in flags_of(bound)}
-    close = None if flag in of_commands else nearest(flag, [*known, *HELP_FLAGS])
+    close = None if flag in of_commands else _nearest_flag(flag, [*known, *HELP_FLAGS])
     hint = f"Did you mean {close}?" if close else "Flags of a command stand after its name: backprop COMMAND [FLAGS]."
     return BackpropError(
         Problem("INPUT_VALIDATION_FAILED", f"{word} does not stand before a command.", where=word, hint=hint)
     )
+
+
+def _nearest_flag(said: str, flags: Sequence[str]) -> str | None:
+    """Compared without the dashes, which would make all of them alike."""
+    by_name = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
+    found = nearest(said.lstrip("-"), by_name)
+    return by_name[found] if found else None
 
 
 def _unknown_command(word: str) -> BackpropError:
@@ -148,7 +155,7 @@ def _unknown_words(
     misspelt = [word.split("=", 1)[0] for word in words if word.startswith("-") and word != "--"]
     problems = []
     for flag in misspelt:
-        close = nearest(flag, flags)
+        close = _nearest_flag(flag, flags)
         hint = f"Did you mean {close}?" if close else f"See `{name} --help-all` for the flags there are."
         problems.append(Problem("INPUT_VALIDATION_FAILED", f"{name} has no flag {flag}.", where=flag, hint=hint))
     if not problems:

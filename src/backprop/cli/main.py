@@ -15,7 +15,7 @@ from backprop import __version__
 from backprop.cli.arguments import Arguments, parse_arguments
 from backprop.cli.help import command_help, family_help, root_help
 from backprop.cli.late import view_of, workflow_of
-from backprop.cli.style import Style
+from backprop.cli.style import UNWRAPPED, Style
 from backprop.cli.talk import Progress, Talk, leave
 from backprop.effects.configuration import observe_configuration
 from backprop.effects.files.os_errors import os_code
@@ -30,6 +30,9 @@ from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import Origins, Resolved, resolve
 from backprop.plan.wire.outcome import Outcome, Status, failed, refused
 from backprop.workflows.request import Request
+
+PAGER_WIDTH = 100
+"""Columns of help that does not go to a terminal."""
 
 
 def run() -> None:
@@ -106,6 +109,8 @@ def _carry_out(argv: Sequence[str], talk: Talk) -> Outcome | str:
 def _wish(arguments: Arguments, style: Style) -> str:
     if arguments.wish == "version":
         return f"backprop {__version__}"
+    if style.width == UNWRAPPED:  # help is prose, and a pager breaks lines within words
+        style = attrs.evolve(style, width=PAGER_WIDTH)
     if arguments.family:
         return family_help(arguments.family, style)
     if arguments.command is None:

@@ -11,6 +11,9 @@ from typing import Protocol
 import attrs
 
 NARROWEST, WIDEST = 40, 120
+"""Columns of text on a terminal, however small or large; COLUMNS can say more."""
+UNWRAPPED = 10**6
+"""A file or a pipe has no columns: whatever reads it wraps by itself, or searches by lines."""
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=+*#"
@@ -120,14 +123,18 @@ class Style:
 
 
 def style_for(stream: Terminal, *, environ: Mapping[str, str], columns: int, encoding: str) -> Style:
-    """The style for a stream. NO_COLOR turns colour off, FORCE_COLOR turns it on, else a terminal decides."""
+    """The style for a stream. NO_COLOR turns colour off, FORCE_COLOR turns it on, else a terminal decides.
+
+    Lines are broken for a terminal alone.
+    """
     if environ.get("NO_COLOR"):
         colour = False
     elif environ.get("FORCE_COLOR", "0") != "0":
         colour = True
     else:
         colour = stream.isatty() and environ.get("TERM") != "dumb"
-    width = max(NARROWEST, min(columns, WIDEST)) if stream.isatty() else 100
+    widest = columns if environ.get("COLUMNS", "").isdigit() else WIDEST
+    width = max(NARROWEST, min(columns, widest)) if stream.isatty() else UNWRAPPED
     return Style(colour=colour, width=width, unicode=encoding.lower().replace("-", "").startswith("utf"))
 
 

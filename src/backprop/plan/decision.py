@@ -30,6 +30,27 @@ class Severity(enum.Enum):
 
 
 @attrs.frozen
+class Remedy:
+    """Flags that make a run fit, and what it takes with them."""
+
+    flags: str
+    needed_bytes: int
+
+
+@attrs.frozen
+class Shortage:
+    """What a run that does not fit needs, what there is, and what would help: the numbers of a refusal."""
+
+    needed_bytes: int
+    """Of the card, or of the machine's memory on the CPU."""
+    free_bytes: int
+    host_needed_bytes: int
+    host_free_bytes: int | None
+    """Of the machine's memory beside a card; None when unknown, and without one."""
+    remedies: tuple[Remedy, ...]
+
+
+@attrs.frozen
 class Problem:
     """One thing that is wrong: its catalogue code, the value and place it concerns, and the next step."""
 
@@ -42,6 +63,8 @@ class Problem:
     hint: str = ""
     """The next step to try; empty to use the catalogue's."""
     severity: Severity = Severity.ERROR
+    shortage: Shortage | None = None
+    """The numbers, where memory is what is missing."""
 
 
 @attrs.frozen

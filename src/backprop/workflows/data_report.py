@@ -20,9 +20,9 @@ from backprop.plan.decision import Problem, Refused, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Stage
 from backprop.plan.facts.absent import Absent
+from backprop.plan.settings.data import RowFormat
 from backprop.plan.settings.resolve import Layer, Source, resolve
 from backprop.plan.settings.verbs.data_report import DataReportSettings
-from backprop.plan.settings.verbs.validate import RowFormat
 from backprop.plan.wire.outcome import Outcome, Status, ok
 from backprop.workflows.request import Emit, Request, ignore
 

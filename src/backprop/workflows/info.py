@@ -15,7 +15,9 @@ from backprop.effects.files.user_config import user_config_file
 from backprop.effects.probe.hardware import observe_hardware
 from backprop.effects.probe.software import observe_software
 from backprop.plan.errors import CATALOGUE
+from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
 from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.model import ModelSource
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.redaction import redact_value
 from backprop.plan.settings.commands import COMMANDS, Tier
@@ -74,6 +76,14 @@ class ErrorInfo:
 
 
 @attrs.frozen
+class KnownModel:
+    """A model of the built-in table."""
+
+    name: str
+    num_parameters: int
+
+
+@attrs.frozen
 class InfoReport:
     """Everything; the tables that a flag asks for are None unless it was given."""
 
@@ -86,6 +96,7 @@ class InfoReport:
     subcommand_tiers: tuple[TierInfo, ...] | None = None
     env_vars: tuple[tuple[str, str], ...] | None = None
     error_codes: tuple[ErrorInfo, ...] | None = None
+    models: tuple[KnownModel, ...] | None = None
 
 
 def run(request: Request[InfoSettings]) -> Outcome:
@@ -103,6 +114,7 @@ def run(request: Request[InfoSettings]) -> Outcome:
         subcommand_tiers=_tiers() if settings.subcommand_tiers else None,
         env_vars=tuple((k, redact_value(k, v)) for k, v in seen.variables) if settings.env_vars else None,
         error_codes=_errors() if settings.error_codes else None,
+        models=_models() if settings.models else None,
     )
     return ok("info", report, warnings=request.warnings)
 
@@ -126,3 +138,10 @@ def _tiers() -> tuple[TierInfo, ...]:
 
 def _errors() -> tuple[ErrorInfo, ...]:
     return tuple(ErrorInfo(e.code, e.exit_code, e.retryable, e.meaning, e.hint) for e in CATALOGUE.values())
+
+
+def _models() -> tuple[KnownModel, ...]:
+    known = (
+        facts_from_config(shape, name=name, source=ModelSource.TABLE) for name, shape in sorted(ARCHITECTURES.items())
+    )
+    return tuple(KnownModel(facts.name, facts.num_parameters) for facts in known)

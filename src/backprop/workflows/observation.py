@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import overload
 
 import attrs
 
@@ -11,14 +12,18 @@ from backprop.effects.files.token_store import RowSinks
 from backprop.effects.probe.dataset import observe_data
 from backprop.effects.probe.hardware import observe_hardware
 from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.output import observe_output
 from backprop.effects.probe.software import observe_software
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
+from backprop.plan.estimate.plan import EstimateFacts
 from backprop.plan.events import Stage
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
+from backprop.workflows.estimate_vram import observe_estimate
 from backprop.workflows.request import Emit, ignore
 
 
@@ -31,8 +36,21 @@ class Observation:
     rows: RowSinks | None
 
 
-def observe(settings: TrainSettings) -> TrainFacts:
-    """All that :func:`backprop.plan_train` wants to know of the world, for these settings; loads no torch."""
+@overload
+def observe(settings: TrainSettings) -> TrainFacts: ...
+
+
+@overload
+def observe(settings: EstimateVramSettings) -> EstimateFacts: ...
+
+
+def observe(settings: TrainSettings | EstimateVramSettings) -> TrainFacts | EstimateFacts:
+    """All that the planner of these settings wants to know of the world; loads no torch.
+
+    For :func:`backprop.plan_train`, or for :func:`backprop.plan_estimate`, which asks for no data.
+    """
+    if isinstance(settings, EstimateVramSettings):
+        return observe_estimate(settings)
     with observed(settings, origins=Origins(), keep_rows=False, emit=ignore) as seen:
         return seen.facts
 
@@ -61,6 +79,7 @@ def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit
             data=data,
             hardware=hardware,
             software=observe_software(),
+            output_absent=observe_output(settings.training.output_dir),
         )
         yield Observation(facts, tokenizer, rows)
     finally:

@@ -18,10 +18,10 @@ from backprop.plan.data.validation import ValidationReport, make_report, verdict
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
-from backprop.plan.settings.data import DataSettings
+from backprop.plan.settings.data import DataSettings, RowFormat
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.verbs.validate import RowFormat, ValidateSettings
+from backprop.plan.settings.verbs.validate import ValidateSettings
 from backprop.plan.training.facts import plan_sequence_length
 from backprop.plan.wire.outcome import Outcome, Status, ok
 from backprop.workflows.request import Request

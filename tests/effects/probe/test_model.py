@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.model import observe_model, observe_shape
 from backprop.effects.probe.row_source import open_source
 from backprop.plan.decision import Problem
 from backprop.plan.errors import CATALOGUE, BackpropError, hint_for
@@ -123,9 +123,35 @@ def test_a_directory_without_weights_names_the_files_that_were_looked_for(model:
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "\xff", '{"model_type": "llama"}'])
 def test_a_broken_config_is_named(model: Path, text: str) -> None:
     (model / "config.json").write_bytes(text.encode("latin-1"))
-    problem = problem_of(model)
-    assert problem.code == "DEP_MODEL_LOAD_FAILED"
-    assert "config.json" in problem.message
+    for problem in (problem_of(model), shape_problem_of(model)):
+        entry = CATALOGUE[problem.code]
+        assert (problem.code, entry.exit_code, entry.retryable) == ("INPUT_MODEL_INVALID", 1, False)
+        assert "config.json" in problem.message
+
+
+def shape_problem_of(directory: Path) -> Problem:
+    absent = observe_shape(str(directory))
+    assert isinstance(absent, Absent)
+    return absent.problem
+
+
+@pytest.mark.parametrize("lost", ["nothing", "all", "a byte"])
+def test_the_shape_of_a_model_needs_no_weights(model: Path, tiny: Path, lost: str) -> None:
+    weights = model / "model.safetensors"
+    if lost == "all":
+        weights.unlink()
+    elif lost == "a byte":
+        weights.write_bytes(weights.read_bytes()[:-1])
+    shape = observe_shape(str(model))
+    assert isinstance(shape, ModelFacts)
+    assert (shape.num_parameters, shape.linear_layers) == (
+        facts_of(tiny).num_parameters,
+        facts_of(tiny).linear_layers,
+    )
+
+
+def test_a_slash_at_the_end_of_a_directory_is_no_part_of_its_name(model: Path) -> None:
+    assert observe_model(f"{model}/") == observe_model(str(model))
 
 
 def test_an_adapter_leads_to_its_base(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from backprop.plan.settings.kinds import Choice, Kind, Names, Real, Switch, Whole, Words
-from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.kinds import Choice, Kind, ModelName, Names, Real, Switch, Whole, Words, model_name
+from backprop.plan.settings.option import options_of
+from backprop.plan.settings.training import Optimizer, TrainingSettings
 
 STEPS, SHARE, RATE = Whole(minimum=1, maximum=9), Real(at_least=0, below=1), Real(above=0)
 
@@ -98,3 +99,28 @@ def test_the_json_schema_says_the_same_bounds() -> None:
     assert SHARE.json_schema() == {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
     assert {"const": "auto"} in Whole(minimum=1, auto=True).json_schema()["anyOf"]
     assert "sgd" in Choice(Optimizer).json_schema()["enum"]
+
+
+def test_a_word_for_what_another_flag_does_leads_there() -> None:
+    (mode,) = (bound.option.kind for bound in options_of(TrainingSettings) if bound.name == "mode")
+    with pytest.raises(ValueError, match=r"one of lora / full \(did you mean --load-in-4bit, with --mode lora\?\)"):
+        mode.read("qlora")
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B"),
+        ("Qwen/Qwen2.5-7B/", "Qwen/Qwen2.5-7B"),
+        ("https://huggingface.co/Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B"),
+        ("http://www.huggingface.co/Qwen/Qwen2.5-7B/", "Qwen/Qwen2.5-7B"),
+        ("hf.co/Qwen/Qwen2.5-7B?library=transformers", "Qwen/Qwen2.5-7B"),
+        ("https://huggingface.co/Qwen/Qwen2.5-7B/blob/main/config.json", "Qwen/Qwen2.5-7B"),
+        ("https://example.org/Qwen/Qwen2.5-7B", "https://example.org/Qwen/Qwen2.5-7B"),
+        ("./models/mine//", "./models/mine"),
+        ("/", "/"),
+        (" /", " /"),
+    ],
+)
+def test_a_model_is_named_by_its_page_or_with_a_slash_too_many(said: str, name: str) -> None:
+    assert ModelName().read(said) == ModelName().accept(said) == model_name(name) == name

@@ -65,7 +65,9 @@ def test_where_one_change_alone_helps_it_is_the_one_that_is_named(
     problem = there.refusal(*run)
     assert problem.code == "RUNTIME_MEMORY_INSUFFICIENT"
     single = [found for found in hinted(problem.hint) if found[0].count("--") == change.count("--")]
-    assert single == [(change, gib(free))]
+    # Adafactor takes less than AdamW in 8 bits does, but is another optimizer: it is named after it.
+    assert [found for found in single if found[0] != "--optim adafactor"] == [(change, gib(free))]
+    assert single[0] == (change, gib(free))
     assert needed(there, *run, *change.split()) == free
     assert World(with_free(MACHINE, free - 1), lengths).refusal(*run, *change.split()).code == problem.code
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backprop.cli.style import Style
-from backprop.plan.quantity import gib
+from backprop.plan.quantity import gib, quantity
 from backprop.workflows.info import InfoReport
 
 
@@ -18,6 +18,9 @@ def show(report: InfoReport, style: Style) -> str:
     if report.error_codes is not None:
         codes = [(style.cyan(e.code), str(e.exit_code), f"{e.meaning} {e.hint}") for e in report.error_codes]
         tables.append(style.table(codes, header=("code", "exit", "meaning and next step"), right=(1,)))
+    if report.models is not None:
+        known = [(style.cyan(m.name), quantity(m.num_parameters)) for m in report.models]
+        tables.append(style.table(known, header=("model", "parameters"), right=(1,)))
     return "\n\n".join(tables) or _machine(report, style)
 
 

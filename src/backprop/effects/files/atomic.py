@@ -9,8 +9,9 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from backprop.effects.files.os_errors import output_code
 from backprop.plan.decision import Problem
@@ -56,6 +57,44 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             aside.unlink(missing_ok=True)
             raise
         sync_directory(target.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes replace ``path`` when the block ends; as :func:`replacing_all`."""
+    with replacing_all((path,)) as (stream,):
+        yield stream
+
+
+@contextlib.contextmanager
+def replacing_all(paths: Sequence[Path]) -> Iterator[tuple[IO[bytes], ...]]:
+    """Streams whose bytes replace ``paths`` when the block ends, on the disk; on failure all former contents stand.
+
+    For what is too long to be held. As :func:`write_atomic` otherwise.
+    """
+    asides: list[tuple[Path, Path]] = []
+    with contextlib.ExitStack() as cleanup:
+        streams = []
+        for path in paths:
+            with writing(path):
+                target = Path(os.path.realpath(path))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                aside = target.with_name(f"{PARTIAL}{target.name}-{os.urandom(4).hex()}")
+                mode = _mode_of(target)
+                file = cleanup.enter_context(aside.open("xb"))
+                cleanup.callback(aside.unlink, missing_ok=True)
+                if mode is not None and hasattr(os, "fchmod"):
+                    os.fchmod(file.fileno(), mode)
+                asides.append((aside, target))
+                streams.append(file)
+        with writing(paths[0]):
+            yield tuple(streams)
+            for file in streams:
+                file.flush()
+                os.fsync(file.fileno())
+            for aside, target in asides:
+                aside.replace(target)
+                sync_directory(target.parent)
 
 
 def _mode_of(path: Path) -> int | None:

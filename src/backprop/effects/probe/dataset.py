@@ -11,7 +11,7 @@ from backprop.effects.files.token_store import RowSinks, TokenStore
 from backprop.effects.probe.row_source import ReadRow, RowSource, open_source, row_problem
 from backprop.effects.probe.row_tokens import RowTokenizer
 from backprop.effects.probe.tokenizer import ChatTokenizer
-from backprop.plan.data.conversation import RowError, content_hash
+from backprop.plan.data.conversation import Preference, Rated, RowError, content_hash
 from backprop.plan.data.counts import TokenCounter
 from backprop.plan.data.mask import MaskExample
 from backprop.plan.data.split import Share, heldout_threshold, read_split
@@ -159,6 +159,7 @@ def _write(row: ReadRow, tokens: RowTokenizer) -> tuple[str, Written | Problem]:
     if row.example is None:
         assert row.problem is not None, "a row is read or says why not"
         return row.where, row.problem
+    assert not isinstance(row.example, (Preference, Rated)), "these layouts were refused when the source was opened"
     try:
         return row.where, tokens.write(row.example)
     except RowError as wrong:

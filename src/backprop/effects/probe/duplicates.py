@@ -26,6 +26,7 @@ from backprop.effects.probe.forked import num_cpus
 from backprop.effects.probe.set_files import (
     StoredSets,
     count_buckets,
+    fewest_for_boilerplate,
     find_boilerplate,
     put_in_order,
     stored_sets,
@@ -51,6 +52,12 @@ class Boilerplate:
     """Ascending; :func:`backprop.plan.data.shingles.shared_excerpt` shows what of a text they are."""
     share: float
     """Of all shingles of the distinct rows, those that were not compared."""
+    most: int
+    """The distinct rows that stand together behind one shingle, at most."""
+
+    def is_settled(self, num_rows: int) -> bool:
+        """Whether nothing is boilerplate, and nothing would be among ``num_rows`` of the distinct rows alone."""
+        return not len(self.hashes) and self.most < fewest_for_boilerplate(num_rows)
 
 
 @attrs.frozen
@@ -85,8 +92,8 @@ class DuplicateFinder:
 
     ``threshold`` is the similarity from which on rows are near duplicates: 1.0 asks for equal sets of shingles, 0 holds
     all rows for similar, None finds equal texts only and takes no shingles. The shingles are kept in a temporary file
-    without a name, 8 bytes each; memory grows by some 60 bytes a row. Blocks and the number of processes change nothing
-    of what is found.
+    without a name, 8 bytes each; memory grows by some 150 bytes a row. Blocks and the number of processes change
+    nothing of what is found.
     """
 
     def __init__(self, *, threshold: float | None, num_processes: int | None = None) -> None:
@@ -162,7 +169,7 @@ class _Finding:
         self._in_other[self._first[self._num_own :]] = True
 
     def finish(self, store: ArrayStore[np.uint64], threshold: float | None, num_processes: int) -> Duplicates:
-        nothing = Boilerplate(np.empty(0, np.uint64), 0.0)
+        nothing = Boilerplate(np.empty(0, np.uint64), 0.0, 0)
         if threshold is None:
             return self._duplicates(self._first.copy(), self._in_other, nothing)
         if threshold == 0:
@@ -204,14 +211,14 @@ def _joined(
         num_processes = 1
     counts = count_buckets(sets, num_processes)
     hashes = find_boilerplate(sets, counts, num_processes)
-    total = int(sets.sizes[sets.own].sum())
+    total, most = int(sets.sizes[sets.own].sum()), int(counts.max(initial=0))
     ordered = put_in_order(sets, rank_buckets(counts), hashes, threshold=threshold, num_processes=num_processes)
     try:
         del counts
         joined = join(sets, other, ordered, threshold=threshold, num_processes=num_processes)
     finally:
         ordered.close()
-    return joined, Boilerplate(hashes, ordered.left_out / max(total, 1))
+    return joined, Boilerplate(hashes, ordered.left_out / max(total, 1), most)
 
 
 def _first_equal(digests: npt.NDArray[np.uint64]) -> Rows:

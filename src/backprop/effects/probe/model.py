@@ -22,15 +22,26 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
 from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.settings.kinds import model_name
 from backprop.plan.settings.nearest import nearest
 
 
 def observe_model(name: str) -> ModelFacts | Absent:
     """The model's shape; Absent with INPUT_MODEL_NOT_FOUND, INPUT_AUTH_REQUIRED, HUB_UNREACHABLE, … and why."""
+    return _observe(name, needs_weights=True)
+
+
+def observe_shape(name: str) -> ModelFacts | Absent:
+    """As :func:`observe_model`, but a directory needs no weights: its configuration is enough to count by."""
+    return _observe(name, needs_weights=False)
+
+
+def _observe(name: str, *, needs_weights: bool) -> ModelFacts | Absent:
+    name = model_name(name)
     try:
         path = Path(name or "(empty name)").expanduser()
         if path.is_dir():
-            return _from_directory(path.resolve())
+            return _from_directory(path.resolve(), needs_weights=needs_weights)
         if path.is_file():
             return _instead_of_a_directory(path)
         if path.is_absolute() or name.startswith((".", "~")) or "\\" in name or name.count("/") > 1 or not name:
@@ -59,17 +70,23 @@ def _beside(path: Path) -> str:
     return f" Did you mean {path.parent / close}?" if close else ""
 
 
-def _from_directory(directory: Path) -> ModelFacts | Absent:
+def _from_directory(directory: Path, *, needs_weights: bool) -> ModelFacts | Absent:
     if not (directory / "config.json").is_file():
         return _absent(*_instead_of_a_model(directory))
     try:
         config = _object(directory / "config.json")
+        shape = facts_from_config(config, name=str(directory), source=ModelSource.DIRECTORY, directory=str(directory))
+    except (ValueError, OSError) as wrong:
+        return _absent("INPUT_MODEL_INVALID", f"The model in {directory} cannot be used: {wrong}.")
+    try:
         facts = _facts(config, directory, name=str(directory), source=ModelSource.DIRECTORY)
-        if facts.weights_bytes is None:
+        if facts.weights_bytes is None and needs_weights:
             looked_for = f"{SAFETENSORS}, {SAFETENSORS_INDEX} or {TORCH}"
             return _absent("DEP_MODEL_LOAD_FAILED", f"{directory} has no weights: there is no {looked_for}.")
         return facts
-    except (WeightsDamaged, ValueError, OSError) as damage:
+    except (WeightsDamaged, OSError) as damage:
+        if not needs_weights:
+            return shape
         return _absent("DEP_MODEL_LOAD_FAILED", f"The model in {directory} cannot be used: {damage}.")
 
 
@@ -113,7 +130,9 @@ def _from_hub(name: str) -> ModelFacts | Absent:
             num_parameters=None if "quantization_config" in config else found.num_parameters,
             weights_dtype=found.weights_dtype,
         )
-    except (WeightsDamaged, ValueError, OSError) as damage:
+    except ValueError as wrong:
+        return _absent("INPUT_MODEL_INVALID", f"The model {name} cannot be used: {wrong}.")
+    except (WeightsDamaged, OSError) as damage:
         return _absent("DEP_MODEL_LOAD_FAILED", f"The model {name} cannot be used: {damage}.")
 
 
@@ -122,10 +141,15 @@ def _from_table(name: str, problem: Problem) -> ModelFacts | Absent:
     if problem.code in ("HUB_UNREACHABLE", "HUB_RESPONSE_UNKNOWN", "INPUT_AUTH_REQUIRED") and name in ARCHITECTURES:
         shape = facts_from_config(ARCHITECTURES[name], name=name, source=ModelSource.TABLE)
         return attrs.evolve(shape, files_absent=Absent(problem))
+    if problem.code == "HUB_UNREACHABLE" and not problem.hint:
+        problem = attrs.evolve(problem, hint=_OFFLINE)
     close = nearest(name, ARCHITECTURES)
     if close is None or close == name or problem.code == "INPUT_AUTH_REQUIRED":
         return Absent(problem)
     return _absent(problem.code, f"{problem.message} Did you mean {close}?", problem.hint)
+
+
+_OFFLINE = "Check the connection, or give a local directory; `backprop info --models` lists what is known offline."
 
 
 def _facts(

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.rows import KINDS, RawRow, Stamp, check_file, kind_of, read_rows
+from backprop.effects.files.rows import KINDS, RawRow, Stamp, check_file, kind_of, read_rows, stem_of
 from backprop.effects.probe.hub import fetch_dataset
 from backprop.plan.data.check import Check
-from backprop.plan.data.conversation import Preference, Rated, RowError, Supervised
+from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.judge import other_layout_text
 from backprop.plan.data.layout import ROWS_TO_TELL, UNTRAINABLE, Layout, describe_keys, detect_layout, other_layout
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
-from backprop.plan.settings.data import ChatFormat, DataSettings
+from backprop.plan.settings.data import ChatFormat, DataSettings, RowFormat
 from backprop.plan.settings.nearest import nearest
 
 _HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[^:/\\]+)?")
@@ -30,7 +30,7 @@ class ReadRow:
     """A row in its normal form, or the problem that stands in its place."""
 
     where: str
-    example: Supervised | None
+    example: Example | None
     problem: Problem | None = None
 
 
@@ -51,17 +51,16 @@ class RowSource:
     def rows(self) -> Iterator[ReadRow]:
         """Every row in order."""
         for raw in _raw_rows(self.paths, self.stamps):
-            yield self._read(raw)
+            yield self.read(raw)
 
-    def _read(self, raw: RawRow) -> ReadRow:
+    def read(self, raw: RawRow) -> ReadRow:
+        """A row of one of the files in its normal form."""
         if raw.problem is not None:
             return ReadRow(raw.where, None, raw.problem)
         try:
             if self.is_told:
                 self._check_layout(raw)
-            example = read_row(raw.value, self.layout, text_column=self.text_column)
-            assert not isinstance(example, (Preference, Rated)), "these layouts were refused when the source was opened"
-            return ReadRow(raw.where, example)
+            return ReadRow(raw.where, read_row(raw.value, self.layout, text_column=self.text_column))
         except RowError as wrong:
             return ReadRow(raw.where, None, row_problem(raw.where, str(wrong)))
 
@@ -77,16 +76,42 @@ def row_problem(where: str, reason: str) -> Problem:
 
 
 def open_source(name: str, settings: DataSettings, *, flag: str) -> RowSource:
-    """The data set ``name``, which ``flag`` gave: a file if there is one, else a Hub data set.
+    """The data set ``name``, which ``flag`` gave, to be trained on.
 
     Raises ``BackpropError`` when it does not exist or its rows are in no layout that can be trained on.
     """
-    paths, shown = locate_dataset(name, settings.dataset_split, flag=flag)
+    source = open_rows(
+        name,
+        format=settings.chat_format,
+        text_column=settings.text_column,
+        split=settings.dataset_split,
+        flag=flag,
+    )
+    if source.layout in UNTRAINABLE:
+        kind = UNTRAINABLE[source.layout]
+        message = f"The rows of {source.name} are {kind}, which supervised fine-tuning cannot learn from."
+        hint = "Give rows that each hold one answer: messages, instruction/output, prompt/completion or text."
+        raise _unsupported(message, source.name, hint)
+    return source
+
+
+def open_rows(name: str, *, format: ChatFormat | RowFormat, text_column: str, split: str, flag: str) -> RowSource:
+    """The data set ``name``, which ``flag`` gave: a file if there is one, else a Hub data set.
+
+    Raises ``BackpropError`` when it does not exist or its rows are in no layout that is known.
+    """
+    paths, shown = locate_dataset(name, split, flag=flag)
     stamps = tuple(map(check_file, paths))
-    is_told = settings.chat_format is ChatFormat.AUTO
-    first = _raw_rows(paths, stamps)
-    layout = _tell_layout(first, shown, settings.text_column) if is_told else Layout(settings.chat_format.value)
-    return RowSource(shown, paths, layout, settings.text_column, is_told, stamps)
+    is_told = format.value == "auto"
+    layout = _tell_layout(_raw_rows(paths, stamps), shown, text_column) if is_told else Layout(format.value)
+    return RowSource(shown, paths, layout, text_column, is_told, stamps)
+
+
+def beside(source: RowSource, ending: str) -> Path:
+    """A file named after the data set: next to its file, or for one on the Hub in the working directory."""
+    if source.name == str(source.paths[0]):
+        return source.paths[0].with_name(stem_of(source.paths[0]) + ending)
+    return Path(source.name.rsplit("/", 1)[-1].replace(":", "-") + ending)
 
 
 def _raw_rows(paths: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> Iterator[RawRow]:
@@ -130,10 +155,6 @@ def _tell_layout(rows: Iterator[RawRow], name: str, text_column: str) -> Layout:
         problems = [row.problem for row in first if row.problem is not None]
         raise BackpropError(*problems[:3])
     layout = detect_layout((row.value for row in readable), text_column=text_column).layout
-    if layout in UNTRAINABLE:
-        message = f"The rows of {name} are {UNTRAINABLE[layout]}, which supervised fine-tuning cannot learn from."
-        hint = "Give rows that each hold one answer: messages, instruction/output, prompt/completion or text."
-        raise _unsupported(message, readable[0].where, hint)
     if layout is None:
         message = (
             f"The rows of {name} are in no layout that is known: the first has {describe_keys(readable[0].value)}."

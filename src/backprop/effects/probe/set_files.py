@@ -82,9 +82,14 @@ def count_buckets(sets: StoredSets, num_processes: int) -> npt.NDArray[np.uint32
     return total
 
 
+def fewest_for_boilerplate(num_rows: int) -> int:
+    """The distinct rows that a shingle must stand in to be boilerplate."""
+    return max(FEWEST_ROWS, -(-num_rows // 2))
+
+
 def find_boilerplate(sets: StoredSets, counts: npt.NDArray[np.uint32], num_processes: int) -> Hashes:
     """The hashes that stand in at least half of the own sets and in at least 20, ascending."""
-    least = max(FEWEST_ROWS, -(-int(np.count_nonzero(sets.own)) // 2))
+    least = fewest_for_boilerplate(int(np.count_nonzero(sets.own)))
     heavy = counts >= least
     if not heavy.any():
         return np.empty(0, np.uint64)

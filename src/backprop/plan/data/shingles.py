@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from backprop.plan.data.words import Hashes, Places, hash_words, mixed, words_in
 
@@ -31,6 +32,11 @@ class ShingleSets:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def chosen(self, texts: npt.NDArray[np.bool_]) -> ShingleSets:
+        """Those of some texts; ``texts``: (texts,)."""
+        sizes = np.diff(self.ends, prepend=0)
+        return ShingleSets(self.hashes[np.repeat(texts, sizes)], np.cumsum(sizes[texts]))
 
     def of(self, text: int) -> Hashes:
         """The shingles of one text."""

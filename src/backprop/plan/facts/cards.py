@@ -23,6 +23,8 @@ class Card:
     """Dense tensor TFLOP/s in half precision with float32 accumulation."""
     float32_tflops: float
     """TFLOP/s in float32 outside of the tensor cores."""
+    has_bf16: bool = True
+    """Turing and Volta have none."""
 
 
 CARDS: tuple[Card, ...] = (
@@ -39,8 +41,8 @@ CARDS: tuple[Card, ...] = (
     Card("RTX 5090", r"RTX 5090\b(?! D)", 32, 209.5, 104.8),
     Card("RTX A6000", r"RTX A6000", 48, 154.8, 38.7),
     Card("RTX 6000 Ada", r"RTX 6000 Ada", 48, 364.2, 91.1),
-    Card("T4", r"\bT4\b", 16, 65.0, 8.1),
-    Card("V100", r"V100", 32, 125.0, 15.7),
+    Card("T4", r"\bT4\b", 16, 65.0, 8.1, has_bf16=False),
+    Card("V100", r"V100", 32, 125.0, 15.7, has_bf16=False),
     Card("A10", r"\bA10\b", 24, 125.0, 31.2),
     Card("L4", r"\bL4\b", 24, 121.0, 30.3),
     Card("L40S", r"L40S", 48, 362.0, 91.6),

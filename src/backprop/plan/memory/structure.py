@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 
-from backprop.plan.facts.families import Family, Window
+from backprop.plan.facts.families import Family, Window, family_of
 from backprop.plan.memory.attention import AttentionKernel, usable_kernel
 from backprop.plan.memory.device import Device
 from backprop.plan.memory.objective import Objective
@@ -47,10 +49,13 @@ class StepStructure:
     is_grouped: bool
     has_one_kv_head: bool
     is_tied: bool
+    """Of a matrix that is trained; others are on no tape."""
     has_qkv_bias: bool
+    """As of the others, False where a bias leaves no trace."""
     has_output_bias: bool
     has_mlp_bias: bool
     family: Family
+    """Without what only says how its configuration is read."""
     has_experts: bool
     soft_caps_attention: bool
     soft_caps_logits: bool
@@ -60,15 +65,19 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
     """The discrete part of a model and its training."""
     kernel = usable_kernel(training.attention, soft_caps=model.soft_caps_attention)
     has_full_mask, has_sliding_mask = _masks(model, training, kernel)
+    is_full = training.method is MemoryMethod.FULL
+    weight_itemsize = COMPUTE_ITEMSIZE if training.offload else training.weight_itemsize
+    # A frozen bias is seen where autocast casts it, and where DoRA takes it off a result.
+    sees_biases = is_full or training.method.is_dora or weight_itemsize != COMPUTE_ITEMSIZE
     return StepStructure(
         num_layers=min(model.num_layers, 4 if training.offload else 3),
         targets=frozenset(linear.name for linear in model.linear_layers if is_target(training, linear.name)),
-        is_full=training.method is MemoryMethod.FULL,
+        is_full=is_full,
         is_quantized=training.method.is_quantized,
         is_dora=training.method.is_dora,
         adapter_itemsize=training.adapter_itemsize,
-        dropout=training.dropout and training.method is not MemoryMethod.FULL,
-        weight_itemsize=COMPUTE_ITEMSIZE if training.offload else training.weight_itemsize,
+        dropout=training.dropout and not is_full,
+        weight_itemsize=weight_itemsize,
         is_offloaded=training.offload,
         host_itemsize=training.weight_itemsize,
         checkpoints=training.checkpoints,
@@ -86,14 +95,29 @@ def structure_of(model: MemoryShape, training: TrainingShape) -> StepStructure:
         has_gradients=training.keeps_gradients,
         has_one_kv_head=model.num_kv_heads == 1,
         is_grouped=model.num_kv_heads < model.num_heads,
-        is_tied=model.tie_word_embeddings,
-        has_qkv_bias=model.has_qkv_bias,
-        has_output_bias=model.has_output_bias,
-        has_mlp_bias=model.has_mlp_bias,
-        family=model.family,
+        is_tied=is_full and model.tie_word_embeddings,
+        has_qkv_bias=sees_biases and model.has_qkv_bias,
+        has_output_bias=sees_biases and model.has_output_bias,
+        has_mlp_bias=sees_biases and model.has_mlp_bias,
+        family=_code_of(model.model_type),
         has_experts=model.experts is not None,
         soft_caps_attention=model.soft_caps_attention,
         soft_caps_logits=model.soft_caps_logits,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _code_of(model_type: str) -> Family:
+    """What a tape can see of a family, so that families that differ elsewhere share theirs."""
+    return attrs.evolve(
+        family_of(model_type),
+        qkv_bias=False,
+        reads_attention_bias=False,
+        reads_mlp_bias=False,
+        reads_soft_caps=False,
+        window=Window.NONE,
+        asks_for_window=False,
+        experts=None,
     )
 
 

@@ -6,6 +6,7 @@ others' left-behind and given-back memory is added at once; what it frees elsewh
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,8 @@ from backprop.plan.memory.parameter import BLOCK
 from backprop.plan.memory.tape import Symbol
 from backprop.plan.memory.term import TermName
 
+SHORTEST_STRETCH = 64
+"""Events that two layers' backward must have in common to be summed once; of fewer that costs more than it saves."""
 SNAPSHOT_EVERY = 32
 """Events between two stored counts, so that what is alive at the peak is counted from nearby."""
 
@@ -49,6 +52,29 @@ class Peak:
     terms: dict[TermName, int]
 
 
+@attrs.define
+class _Stretch:
+    """Events that stand at one or more places of a walk, and are summed once for all of them."""
+
+    changes_of: Callable[[Sequence[float]], Iterable[float]]
+    tops: tuple[int, ...]
+    """Places of events, counted from the first one, where the largest sum may stand."""
+    tops_of: Callable[[Sequence[float]], tuple[float, ...]]
+
+    @classmethod
+    def of(cls, events: tuple[int, ...], tops: tuple[int, ...]) -> _Stretch:
+        """What ``events`` and the places of their ``tops`` make."""
+        # With one index alone an itemgetter would give no tuple; the last place is no harm twice.
+        return cls(itemgetter(*events, events[-1]), tops, itemgetter(*tops, tops[-1]))
+
+    def summed(self, sizes: Sequence[float]) -> tuple[float, int, float]:
+        """The largest sum at a top, the place of the first top that has it, and the sum of all."""
+        totals = list(itertools.accumulate(self.changes_of(sizes)))
+        tops = self.tops_of(totals)
+        largest = max(tops)
+        return largest, self.tops[tops.index(largest)], totals[-2]
+
+
 @attrs.frozen
 class Walk:
     """Events as indices into a table of sizes: symbol i's size at i, the same taken away at ``~i``.
@@ -59,8 +85,10 @@ class Walk:
     symbols: tuple[Symbol, ...]
     dims: tuple[tuple[str, ...], ...]
     """The different products that the symbols' sizes are made of."""
-    dims_of: tuple[tuple[int, int], ...]
-    """For each symbol the index of its product, and its itemsize."""
+    sizes: tuple[tuple[int, int], ...]
+    """The different sizes: index of the product, and itemsize."""
+    size_of: tuple[int, ...]
+    """For each symbol the index of its size; symbols of other terms may share it."""
     repeated: tuple[int, ...]
     """Symbols that also count for every layer left out."""
     segments: tuple[tuple[tuple[int, int], ...], ...]
@@ -69,37 +97,47 @@ class Walk:
     snapshots: tuple[tuple[int, ...], ...]
     """How often each index was counted before the events at 0, 32, 64, …"""
     tops: tuple[int, ...]
-    """Places of events after which memory is given back: the peak stands at one of them."""
+    """Places of events, one of which is the peak: behind allocations, before frees."""
     moments: tuple[tuple[int, str], ...]
-    _changes_of_events: Callable[[Sequence[float]], Iterable[float]] = attrs.field(init=False, eq=False)
-    _tops_of: Callable[[Sequence[float]], tuple[float, ...]] = attrs.field(init=False, eq=False)
+    starts: tuple[int, ...]
+    """Places of events where a stretch begins that may be the same as another."""
+    _stretches: tuple[_Stretch, ...] = attrs.field(init=False, eq=False)
+    _order: tuple[int, ...] = attrs.field(init=False, eq=False)
+    """Which stretch begins at each of ``starts``."""
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_changes_of_events", itemgetter(*self.events))
-        # With one index alone an itemgetter would give no tuple; the last place is no harm twice.
-        object.__setattr__(self, "_tops_of", itemgetter(*self.tops, self.tops[-1]))
+        parts = [
+            (self.events[start:end], tuple([top - start for top in self._tops_in(start, end)]))
+            for start, end in itertools.pairwise([*self.starts, len(self.events)])
+        ]
+        different = {part: place for place, part in enumerate(dict.fromkeys(parts))}
+        object.__setattr__(self, "_stretches", tuple(_Stretch.of(*part) for part in different))
+        object.__setattr__(self, "_order", tuple(different[part] for part in parts))
+
+    def _tops_in(self, start: int, end: int) -> tuple[int, ...]:
+        return self.tops[bisect.bisect_left(self.tops, start) : bisect.bisect_left(self.tops, end)]
 
     def peak(self, products: Sequence[float], repeats: int) -> Peak:
         """The peak where ``dims[i]`` has ``products[i]`` elements and ``repeats`` layers are left out."""
         blocks = self._blocks(products, repeats)
-        totals = self._totals(blocks)
-        tops = self._tops_of(totals)
-        largest = max(tops)
-        place = self.tops[tops.index(largest)]
+        sizes = [*blocks, *[-num for num in reversed(blocks)]]
+        summed = [stretch.summed(sizes) for stretch in self._stretches]
+        largest, place, base = -1.0, 0, 0.0
+        for start, stretch in zip(self.starts, self._order, strict=True):
+            highest, top, change = summed[stretch]
+            if base + highest > largest:
+                largest, place = base + highest, start + top
+            base += change
         moment = next(name for start, name in reversed(self.moments) if start <= place)
         return Peak(int(largest) * BLOCK, moment, self._terms(place, blocks, repeats))
 
     def _blocks(self, products: Sequence[float], repeats: int) -> list[float]:
         """Sizes in the allocator's blocks: whole numbers, as floats because those are added faster."""
-        blocks = [float(-(int(itemsize * products[index]) // -BLOCK)) for index, itemsize in self.dims_of]
-        once = blocks[:]
-        blocks += [(1 + repeats) * once[symbol] for symbol in self.repeated]
-        blocks += [repeats * sum([count * once[symbol] for symbol, count in net]) for net in self.segments]
+        sizes = [float(-(int(itemsize * products[index]) // -BLOCK)) for index, itemsize in self.sizes]
+        blocks = [sizes[index] for index in self.size_of]
+        blocks += [(1 + repeats) * blocks[symbol] for symbol in self.repeated]
+        blocks += [repeats * sum([count * blocks[symbol] for symbol, count in net]) for net in self.segments]
         return blocks
-
-    def _totals(self, blocks: list[float]) -> list[float]:
-        changes = [*blocks, *[-num for num in reversed(blocks)]]
-        return list(itertools.accumulate(self._changes_of_events(changes)))
 
     def _terms(self, place: int, blocks: list[float], repeats: int) -> dict[TermName, int]:
         """Bytes alive after the event at ``place``."""
@@ -126,30 +164,37 @@ def walk_of(tape: Events) -> Walk:
     """``tape`` prepared for any number of sizes."""
     dims = tuple(dict.fromkeys(tuple(sorted(symbol.dims)) for symbol in tape.symbols))
     place_of = {name: place for place, name in enumerate(dims)}
+    sizes = [(place_of[tuple(sorted(symbol.dims))], symbol.itemsize) for symbol in tape.symbols]
+    different = {size: index for index, size in enumerate(dict.fromkeys(sizes))}
     repeated = tuple(sorted({_symbol(tape.events[place]) for place in tape.repeated}))
-    num_symbols = len(tape.symbols)
-    events = list(tape.events)
-    for place in tape.repeated:
-        index = num_symbols + repeated.index(_symbol(events[place]))
-        events[place] = index if events[place] >= 0 else ~index
-    edits = _edits(tape, first_segment=num_symbols + len(repeated))
+    events = _for_all_layers(tape, repeated)
+    first_segment = len(tape.symbols) + len(repeated)
+    edits = _edits(tape, first_segment=first_segment)
+    starts = _starts(events, *tape.backward)
     for edit in reversed(edits):
         events[edit.start : edit.end] = edit.events
     return Walk(
         symbols=tape.symbols,
         dims=dims,
-        dims_of=tuple((place_of[tuple(sorted(symbol.dims))], symbol.itemsize) for symbol in tape.symbols),
+        sizes=tuple(different),
+        size_of=tuple(different[size] for size in sizes),
         repeated=repeated,
         segments=tuple(_net(tape.of_each_layer(*segment)) for segment in (tape.forward, tape.backward)),
         events=tuple(events),
-        snapshots=_snapshots(events, num_symbols + len(repeated) + 2),
-        tops=tuple(
-            place
-            for place, (event, following) in enumerate(zip(events, [*events[1:], -1], strict=True))
-            if following < 0 or max(event, following) >= num_symbols  # what stands for many layers may be negative
-        ),
-        moments=tuple((place + sum(edit.shift(place) for edit in edits), name) for place, name in tape.moments),
+        snapshots=_snapshots(events, first_segment + 2),
+        tops=_tops(events, first_segment=first_segment),
+        moments=tuple((place + _shift(edits, place), name) for place, name in tape.moments),
+        starts=tuple(place + _shift(edits, place) for place in starts),
     )
+
+
+def _for_all_layers(tape: Events, repeated: tuple[int, ...]) -> list[int]:
+    """The events, where those that count for every layer left out have indices behind the symbols'."""
+    events = list(tape.events)
+    for place in tape.repeated:
+        index = len(tape.symbols) + repeated.index(_symbol(events[place]))
+        events[place] = index if events[place] >= 0 else ~index
+    return events
 
 
 @attrs.frozen
@@ -165,6 +210,20 @@ class _Edit:
         if place <= self.start:
             return 0
         return len(self.events) - (self.end - self.start) if place >= self.end else self.start - place
+
+
+def _shift(edits: list[_Edit], place: int) -> int:
+    return sum(edit.shift(place) for edit in edits)
+
+
+def _starts(events: list[int], start: int, end: int) -> list[int]:
+    """Places that cut what backward of the last layer and of the first have in common out of ``events``.
+
+    ``start``, ``end``: where the middle layer's stands, between them.
+    """
+    before = 2 * start - end
+    alike = _common_prefix(events[before:start], events[end : 2 * end - start])
+    return [0, before, before + alike, end, end + alike] if alike >= SHORTEST_STRETCH else [0]
 
 
 def _edits(tape: Events, *, first_segment: int) -> list[_Edit]:
@@ -192,7 +251,7 @@ def _edits(tape: Events, *, first_segment: int) -> list[_Edit]:
     return edits
 
 
-def _common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     """Events that both begin with."""
     differ = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return next(differ, min(len(one), len(other)))
@@ -202,6 +261,18 @@ def _frees_first(events: tuple[int, ...]) -> list[int]:
     """The change that ``events`` make, with no sum on the way above both ends."""
     net = sorted(_net(events), key=lambda change: change[1])
     return [symbol if count > 0 else ~symbol for symbol, count in net for _ in range(abs(count))]
+
+
+def _tops(events: list[int], *, first_segment: int) -> tuple[int, ...]:
+    """Places where allocations end and frees begin; around a segment every place, for its sum may be negative."""
+    following = [*events[1:], -1]
+    return tuple(
+        [
+            place
+            for place, (one, other) in enumerate(zip(events, following, strict=True))
+            if other < 0 <= one or one >= first_segment or other >= first_segment
+        ]
+    )
 
 
 def _snapshots(events: list[int], num_indices: int) -> tuple[tuple[int, ...], ...]:

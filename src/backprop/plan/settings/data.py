@@ -22,6 +22,20 @@ class ChatFormat(enum.Enum):
     RAW = "raw"
 
 
+class RowFormat(enum.Enum):
+    """How rows are laid out, by the names of :class:`backprop.plan.data.layout.Layout`."""
+
+    AUTO = "auto"
+    SHAREGPT = "sharegpt"
+    ALPACA = "alpaca"
+    OPENAI = "openai"
+    RAW = "raw"
+    COMPLETION = "completion"
+    CHATML = "chatml"
+    PREFERENCE = "preference"
+    KTO = "kto"
+
+
 @group("data")
 @attrs.frozen
 class DataSettings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from typing import Any, Protocol
 
 import attrs
@@ -172,6 +173,8 @@ class Choice:
 
     members: type[enum.Enum]
     synonyms: tuple[tuple[str, str], ...] = ()
+    instead: tuple[tuple[str, str], ...] = ()
+    """Words that name no member, and the flags that do what they mean."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -187,6 +190,8 @@ class Choice:
         for member in self.members:
             if str(member.value).lower() == word:
                 return member
+        if word in dict(self.instead):
+            raise ValueError(f"{self.shape} (did you mean {dict(self.instead)[word]}?)")
         close = nearest(word, self.words)
         raise ValueError(self.shape + (f' (did you mean "{close}"?)' if close else ""))
 
@@ -234,6 +239,26 @@ class Words:
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "minLength": 1}
+
+
+@attrs.frozen
+class ModelName(Words):
+    """A Hub name or a directory; the address of a model's page on the Hub is its name."""
+
+    def read(self, text: str) -> str:
+        return model_name(super().read(text))
+
+
+_HUB_PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#\s]+/[^/?#\s]+)(?:[/?#]\S*)?")
+
+
+def model_name(text: str) -> str:
+    """``owner/name`` of a page's address on the Hub; a name or path without the slash at its end."""
+    page = _HUB_PAGE.fullmatch(text.strip())
+    if page:
+        return page[1]
+    bare = text.rstrip("/")
+    return bare if bare.strip() else text
 
 
 @attrs.frozen

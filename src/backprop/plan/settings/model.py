@@ -6,7 +6,7 @@ import enum
 
 import attrs
 
-from backprop.plan.settings.kinds import Choice, Switch, Whole, Words
+from backprop.plan.settings.kinds import Choice, ModelName, Switch, Whole
 from backprop.plan.settings.option import group, opt
 
 
@@ -25,7 +25,7 @@ class ModelSettings:
     """BACKPROPAGATE_MODEL__…"""
 
     name: str = opt(
-        Words(),
+        ModelName(),
         "--model",
         "-m",
         default="Qwen/Qwen2.5-7B-Instruct",

@@ -109,9 +109,9 @@ class BoundOption:
 
     @property
     def flag(self) -> str:
-        """The flag as messages name it; for a positional its name in capitals."""
+        """The flag as messages name it; for a positional its placeholder, or its name in capitals."""
         if self.option.positional:
-            return self.name.upper()
+            return self.option.metavar or self.name.upper()
         return next((f for f in self.option.flags if f.startswith("--")), self.key)
 
     @property

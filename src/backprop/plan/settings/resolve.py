@@ -14,7 +14,7 @@ import attrs
 
 from backprop.plan.decision import Problem, Refused, warning
 from backprop.plan.settings.nearest import nearest
-from backprop.plan.settings.option import ENV_PREFIX, BoundOption, options_of
+from backprop.plan.settings.option import ENV_PREFIX, BoundOption, options_of, value_at
 
 S = TypeVar("S")
 
@@ -183,6 +183,21 @@ def resolve(settings_class: type[S], layers: Sequence[Layer]) -> Resolved[S] | R
         settings=_build(settings_class, options, values),
         origins=Origins({key: origin for key, (_, origin, _) in chosen.items()}),
     )
+
+
+def check_values(settings: object, *, origins: Origins) -> tuple[Problem, ...]:
+    """CONFIG_INVALID_SETTING for each value that its option does not take: of settings that nobody resolved."""
+    problems = []
+    for bound in options_of(settings.__class__):
+        value = value_at(settings, bound)
+        if value is None and bound.default is None:
+            continue
+        try:
+            bound.option.kind.accept(value)
+        except ValueError as wrong:
+            origin = origins.of(bound.key) or Origin(Source.CALL, bound.key)
+            problems.append(_bad_value(bound, value, origin, expected=str(wrong)))
+    return tuple(problems)
 
 
 def _origin(bound: BoundOption, layer: Layer) -> Origin:

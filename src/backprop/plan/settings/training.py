@@ -145,7 +145,7 @@ class TrainingSettings(OutputSettings):
     fp16: bool | None = opt(Switch(), "--fp16", unset="by the hardware", help="Compute in float16.", rare=True)
     seed: int = opt(Whole(minimum=0, maximum=2**32 - 1), "--seed", default=42, help="Seed of data order and dropout.")
     mode: TrainMode = opt(
-        Choice(TrainMode),
+        Choice(TrainMode, instead=(("qlora", "--load-in-4bit, with --mode lora"), ("dora", "--use-dora"))),
         "--mode",
         default=TrainMode.LORA,
         help="lora trains a low-rank adapter on frozen weights; full updates every weight of the model.",

@@ -156,6 +156,14 @@ def _smaller_optimizer(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
         yield _with_training(now, "--optim paged_adamw_8bit", optim=Optimizer.PAGED_ADAMW_8BIT)
 
 
+def _factored_optimizer(_attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
+    """Adafactor keeps a row and a column of each matrix instead of two copies; it needs no package."""
+    training = now.settings.training
+    has_small_state = training.optim in (Optimizer.ADAFACTOR, Optimizer.SGD) or training.full_ft_offload
+    if not has_small_state and "--optim" not in now.flags:
+        yield _with_training(now, "--optim adafactor", optim=Optimizer.ADAFACTOR)
+
+
 def _four_bits(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
     is_whole = _trains_adapter(now) and now.settings.model.load_in_4bit is False
     if is_whole and attempt.place.rail is Rail.CUDA:
@@ -252,12 +260,21 @@ def _largest(attempt: _Attempt, ascending: Sequence[int], variant: Callable[[int
 
 
 Way = Callable[[_Attempt, _Variant], Iterator[_Variant]]
-_SWITCHES: tuple[Way, ...] = (_recomputing, _smaller_optimizer, _four_bits, _an_adapter, _offloaded, _fast_preset)
+_SWITCHES: tuple[Way, ...] = (
+    _recomputing,
+    _smaller_optimizer,
+    _factored_optimizer,
+    _four_bits,
+    _an_adapter,
+    _offloaded,
+    _fast_preset,
+)
 _SEARCHES: tuple[Way, ...] = (_fewer_at_once, _shorter, _lower_rank, _smaller_model)
 _WAYS: tuple[Way, ...] = (
     _fewer_at_once,
     _recomputing,
     _smaller_optimizer,
+    _factored_optimizer,
     _four_bits,
     _an_adapter,
     _offloaded,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from backprop.plan.decision import Problem, warning
+from backprop.plan.decision import Problem, Remedy, Shortage, warning
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.families import is_known
 from backprop.plan.facts.model import ModelFacts
@@ -18,7 +18,7 @@ from backprop.plan.training.changes import Change, smallest_changes
 from backprop.plan.training.footprint import Footprint, Place, Sequences
 from backprop.plan.training.memory import MemoryBudget, quantization_is_counted
 from backprop.plan.training.rail import Rail
-from backprop.plan.training.targets import TRUNCATED_REFUSED_SHARE
+from backprop.plan.training.targets import TRUNCATED_REFUSED_SHARE, readable_rows, truncated_share
 
 
 def check_room(
@@ -36,10 +36,14 @@ def check_room(
     if footprint.fit.fits:
         return guess
     changes = smallest_changes(settings, place, sequences=sequences, may_cut_to=may_cut(settings, data))
-    message = _shortage(memory, budget)
+    message = shortage(memory, budget)
     if settings.training.mode is TrainMode.FULL and place.rail is Rail.CUDA:
         message += " The model is within the bound on parameters for this card; memory is what decides."
-    return (Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=_advice(changes)), *guess)
+    hint = f"{_advice(changes)}{_elsewhere(place)}"
+    return (
+        Problem("RUNTIME_MEMORY_INSUFFICIENT", message, hint=hint, shortage=_numbers(memory, budget, changes)),
+        *guess,
+    )
 
 
 def unknown_memory(model: ModelFacts) -> str:
@@ -86,14 +90,17 @@ def refuse_too_large(
     if not any(way in change.flags for change in changes for way in _PAST_THE_CEILING):
         parts.append("On a larger card train an adapter with --mode lora, or offload with --full-ft-offload.")
     parts.append("The bound is set by --full-ft-ceiling-billions.")
-    return attrs.evolve(problem, message=message, hint=" ".join(parts))
+    budget = footprint.budget if footprint else None
+    shortage = _numbers(memory, budget, changes) if memory and budget else None
+    return attrs.evolve(problem, message=message, hint=" ".join(parts), shortage=shortage)
 
 
 _PAST_THE_CEILING = ("--mode lora", "--full-ft-offload")
 """The ways to train a model of the same size; a refusal always names one."""
 
 
-def _shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:
+def shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:
+    """What the run would need, what there is, and what takes most of it."""
     if budget.host_free_bytes is not None and memory.host_bytes > budget.host_free_bytes:
         return (
             f"The run would keep {gib(memory.host_bytes)} in host memory, of which {gib(budget.host_free_bytes)} are "
@@ -107,6 +114,23 @@ def _shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:
     )
 
 
+def _numbers(memory: MemoryPlan, budget: MemoryBudget, changes: tuple[Change, ...]) -> Shortage:
+    return Shortage(
+        needed_bytes=memory.needed_bytes,
+        free_bytes=budget.free_bytes,
+        host_needed_bytes=memory.host_bytes,
+        host_free_bytes=budget.host_free_bytes,
+        remedies=tuple(Remedy(change.flags, change.memory.needed_bytes) for change in changes),
+    )
+
+
+def _elsewhere(place: Place) -> str:
+    """Where there is no card: how to ask about one."""
+    if place.hardware.gpu is not None:
+        return ""
+    return f" What a card would hold: backprop estimate-vram {place.model.name} --vram-gb 24."
+
+
 def _advice(changes: tuple[Change, ...]) -> str:
     if not changes:
         return "No single change makes it fit; see what other cards hold with `backprop estimate-vram`."
@@ -117,7 +141,12 @@ def _advice(changes: tuple[Change, ...]) -> str:
 def may_cut(settings: TrainSettings, data: DataFacts | None) -> Callable[[int], bool]:
     """Whether cutting at a length leaves nearly all rows whole, or was allowed."""
     tokens = data.train.tokens if data else None
-    if tokens is None or settings.data.allow_truncation:
+    if data is None or tokens is None or settings.data.allow_truncation:
         return lambda _length: True
-    most = TRUNCATED_REFUSED_SHARE * max(1, tokens.sequences)
-    return lambda length: sum(rows for row_length, rows in tokens.length_counts if row_length > length) <= most
+    rows, counts = readable_rows(data.train), tokens.length_counts
+
+    def leaves_nearly_all(length: int) -> bool:
+        num_cut = sum(num_rows for row_length, num_rows in counts if row_length > length)
+        return truncated_share(num_cut, rows) <= TRUNCATED_REFUSED_SHARE
+
+    return leaves_nearly_all

@@ -12,7 +12,8 @@ from backprop.plan.facts.cards import card_named
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.training.adapter import AdapterPlan
-from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.number_format import NumberFormat
+from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail
 
 UTILISATION = (0.2, 0.55)

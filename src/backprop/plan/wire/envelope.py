@@ -27,7 +27,8 @@ def envelope(outcome: Outcome) -> dict[str, Any]:
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:
-    """A problem as the envelope and the JSON log show it, secrets masked."""
+    """A problem as the envelope and the JSON log show it, secrets masked; a want of memory with its numbers."""
+    shortage = {} if problem.shortage is None else {"shortage": plain_data(problem.shortage)}
     return {
         "code": problem.code,
         "severity": problem.severity.value,
@@ -35,6 +36,7 @@ def problem_data(problem: Problem) -> dict[str, Any]:
         "where": redact(problem.where),
         "hint": redact(hint_for(problem)),
         "retryable": CATALOGUE[problem.code].retryable,
+        **shortage,
     }
 
 

@@ -11,9 +11,10 @@ from backprop.effects.files.rows.blocks import (
     lines_of,
     read_rows,
     rows_of,
+    written_rows,
 )
 from backprop.effects.files.rows.lines import LONGEST_LINE
-from backprop.effects.files.rows.opening import COMPRESSIONS, Stamp, check_file, hash_files, kind_of
+from backprop.effects.files.rows.opening import COMPRESSIONS, Stamp, check_file, hash_files, kind_of, stem_of
 from backprop.effects.files.rows.raw_row import RawRow
 
 __all__ = [
@@ -34,4 +35,6 @@ __all__ = [
     "lines_of",
     "read_rows",
     "rows_of",
+    "stem_of",
+    "written_rows",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias, assert_never
@@ -80,12 +81,12 @@ def read_rows(path: Path, *, expected: Stamp | None = None) -> Iterator[RawRow]:
         yield from rows_of(block)
 
 
-def blocks_of(path: Path, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def blocks_of(path: Path, *, block_bytes: int = BLOCK_BYTES, expected: Stamp | None = None) -> Iterator[Block]:
     """The file in blocks of about ``block_bytes``, in order; their rows are those of :func:`read_rows`.
 
     Memory and errors are as there; the rows of a ``FileRange`` are checked against a change of the file too.
     """
-    return _blocks(path, block_bytes=block_bytes, hold=False, stamp=check_file(path))
+    return _blocks(path, block_bytes=block_bytes, hold=False, stamp=expected or check_file(path))
 
 
 def rows_of(block: Block) -> Iterator[RawRow]:
@@ -103,6 +104,21 @@ def lines_of(block: Block) -> Iterator[tuple[int, bytes]]:
     """
     if not isinstance(block, HeldRows):
         yield from iter_lines(_data(block), first_line=block.first_line)
+
+
+def written_rows(block: Block) -> Iterator[bytes]:
+    """Each row as a line of its own: the bytes that stand in the file where rows are lines, else as JSON.
+
+    As many as :func:`rows_of` has; of a row that was not held, nothing. A last line without an end gets one.
+    """
+    if isinstance(block, HeldRows):
+        for row in block.rows:
+            yield b"" if row.problem else json.dumps(row.value, ensure_ascii=False, default=str).encode() + b"\n"
+        return
+    data = _data(block)
+    for line in (data.removeprefix(BOM) if block.first_line == 1 else data).split(b"\n"):
+        if line and not line.isspace():
+            yield line + b"\n"
 
 
 def _blocks(path: Path, *, block_bytes: int, hold: bool, stamp: Stamp) -> Iterator[Block]:

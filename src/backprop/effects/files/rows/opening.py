@@ -53,6 +53,14 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def stem_of(path: Path) -> str:
+    """The file's name without the suffixes of its kind and compression."""
+    name = path.name
+    for suffix in (path.suffix if is_compressed(path) else "", kind_of(path)):
+        name = name[: len(name) - len(suffix)] if suffix and name.lower().endswith(suffix) else name
+    return name
+
+
 def is_compressed(path: Path) -> bool:
     """Whether the file's bytes are not those of its rows."""
     return path.suffix.lower() in COMPRESSIONS

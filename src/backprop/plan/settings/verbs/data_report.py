@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.settings.data import DataSettings
+from backprop.plan.settings.data import DataSettings, RowFormat
 from backprop.plan.settings.kinds import Choice, Real, Switch, Whole, Words
 from backprop.plan.settings.option import opt, part
-from backprop.plan.settings.verbs.shared import config_file, json_flag
-from backprop.plan.settings.verbs.validate import RowFormat
+from backprop.plan.settings.verbs.shared import config_file, dataset_argument, dup_threshold, json_flag
 
 _SHARE = Real(at_least=0, at_most=1)
 
@@ -17,13 +16,7 @@ _SHARE = Real(at_least=0, at_most=1)
 class DataReportSettings:
     """``backprop data report``"""
 
-    dataset: str = opt(
-        Words(),
-        positional=True,
-        help="Data set: a file as train takes it, or a Hub data set.",
-        metavar="FILE|NAME",
-        file_like=True,
-    )
+    dataset: str = dataset_argument()
     format: RowFormat = opt(
         Choice(RowFormat),
         "--format",
@@ -41,12 +34,7 @@ class DataReportSettings:
     max_samples: int | None = opt(
         Whole(minimum=1), "--max-samples", unset="all", help="Look at most at this many rows, from the start."
     )
-    dup_threshold: float = opt(
-        _SHARE,
-        "--dup-threshold",
-        default=0.9,
-        help="Similarity from which on two rows are near duplicates: the share of word triples that both have.",
-    )
+    dup_threshold: float = dup_threshold()
     fail_on_dups: float | None = opt(
         _SHARE,
         "--fail-on-dups",

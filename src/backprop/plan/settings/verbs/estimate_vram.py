@@ -6,7 +6,7 @@ import attrs
 
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import DataSettings
-from backprop.plan.settings.kinds import Choice, Real, Words
+from backprop.plan.settings.kinds import Choice, ModelName, Real
 from backprop.plan.settings.lora import LoraSettings
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.option import opt, part
@@ -18,11 +18,11 @@ from backprop.plan.settings.verbs.shared import config_file, json_flag
 class EstimateVramSettings:
     """``backprop estimate-vram``"""
 
-    name: str = opt(
-        Words(),
+    name: str | None = opt(
+        ModelName(),
         positional=True,
         optional_positional=True,
-        default="Qwen/Qwen2.5-7B-Instruct",
+        unset="what --model names",
         help="Model name (Hub id or local directory).",
         metavar="MODEL",
         file_like=True,
@@ -34,13 +34,21 @@ class EstimateVramSettings:
         help="Memory of the card in GiB, for a card that is not here.",
         metavar="GIB",
     )
+    ram_gb: float | None = opt(
+        Real(above=0, at_most=65536),
+        "--ram-gb",
+        unset="what this machine has free",
+        help="Free host memory in GiB of a machine that is not here; --full-ft-offload needs it.",
+        metavar="GIB",
+        rare=True,
+    )
     method: Objective = opt(
         Choice(Objective),
         "--method",
         default=Objective.SFT,
         help="sft, or a preference method: two sequences a row for orpo and simpo, a reference pass for kto.",
     )
-    model: ModelSettings = part(ModelSettings, only=("load_in_4bit", "max_seq_length", "dtype"))
+    model: ModelSettings = part(ModelSettings, only=("name", "load_in_4bit", "max_seq_length", "dtype"))
     data: DataSettings = part(DataSettings, only=("packing",))
     training: TrainingSettings = part(
         TrainingSettings,
@@ -60,3 +68,8 @@ class EstimateVramSettings:
     )
     config: str | None = config_file()
     json: bool = json_flag("the table")
+
+    @property
+    def asked_model(self) -> str:
+        """The model that is asked about: MODEL, or else what --model, a variable or a file names, or the default."""
+        return self.name or self.model.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.settings.kinds import Real, Switch, Whole, Words
+from backprop.plan.settings.kinds import ModelName, Real, Switch, Whole, Words
 from backprop.plan.settings.option import opt
 from backprop.plan.settings.verbs.shared import json_flag
 
@@ -22,7 +22,7 @@ class GenerateSettings:
     )
     prompt: str = opt(Words(), positional=True, help="The prompt; - reads it from standard input.", metavar="PROMPT")
     base: str | None = opt(
-        Words(), "--base", unset="read from the adapter", help="Base model (Hub id or directory).", file_like=True
+        ModelName(), "--base", unset="read from the adapter", help="Base model (Hub id or directory).", file_like=True
     )
     max_new_tokens: int = opt(
         Whole(minimum=1), "--max-new-tokens", default=128, help="Most new tokens of a completion."

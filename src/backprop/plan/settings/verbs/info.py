@@ -24,3 +24,6 @@ class InfoSettings:
         Switch(), "--env-vars", default=False, help="Print every BACKPROPAGATE_ variable that is in force."
     )
     error_codes: bool = opt(Switch(), "--error-codes", default=False, help="Print the catalogue of error codes.")
+    models: bool = opt(
+        Switch(), "--models", default=False, help="Print the models whose shape is known without the Hub."
+    )

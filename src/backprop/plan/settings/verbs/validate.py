@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import enum
-
 import attrs
 
-from backprop.plan.settings.data import DataSettings
-from backprop.plan.settings.kinds import Choice, Whole, Words
+from backprop.plan.settings.data import DataSettings, RowFormat
+from backprop.plan.settings.kinds import Whole, Words
 from backprop.plan.settings.option import opt, part
-from backprop.plan.settings.verbs.shared import config_file, json_flag
-
-
-class RowFormat(enum.Enum):
-    """How rows are laid out, by the names of :class:`backprop.plan.data.layout.Layout`."""
-
-    AUTO = "auto"
-    SHAREGPT = "sharegpt"
-    ALPACA = "alpaca"
-    OPENAI = "openai"
-    RAW = "raw"
-    COMPLETION = "completion"
-    CHATML = "chatml"
-    PREFERENCE = "preference"
-    KTO = "kto"
+from backprop.plan.settings.verbs.shared import config_file, dataset_argument, json_flag, row_format
 
 
 @attrs.frozen
 class ValidateSettings:
     """``backprop validate``"""
 
-    dataset: str = opt(
-        Words(),
-        positional=True,
-        help="Data set: a file as train takes it, or a Hub data set.",
-        metavar="FILE|NAME",
-        file_like=True,
-    )
-    format: RowFormat = opt(
-        Choice(RowFormat),
-        "--format",
-        default=RowFormat.AUTO,
-        help="Layout of the rows. auto: told from the first rows, and every row must be in it.",
-    )
+    dataset: str = dataset_argument()
+    format: RowFormat = row_format()
     max_errors: int = opt(
         Whole(minimum=1),
         "--max-errors",

@@ -1,0 +1,82 @@
+"""``backprop data convert``: the rows of a data set in another layout, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from backprop.effects.files.atomic import replacing
+from backprop.effects.probe.row_source import ReadRow, RowSource, open_rows
+from backprop.plan.data.conversation import RowError
+from backprop.plan.data.converting import Target, convert_example
+from backprop.plan.data.shown import ConvertReport
+from backprop.plan.decision import Problem, warning
+from backprop.plan.errors import BackpropError
+from backprop.plan.settings.verbs.data_convert import DataConvertSettings
+from backprop.plan.wire.outcome import Outcome, ok
+from backprop.workflows.request import Request
+from backprop.workflows.row_outputs import output_file
+
+COMMAND = "data convert"
+NUM_NAMED = 3
+"""Rows that a refusal names; the others are counted."""
+
+
+def run(request: Request[DataConvertSettings]) -> Outcome:
+    """Read, convert, write; a row that the layout cannot hold refuses the whole, unless bad rows are to be skipped."""
+    settings = request.settings
+    source = open_rows(
+        settings.dataset,
+        format=settings.format,
+        text_column=settings.data.text_column,
+        split=settings.data.dataset_split,
+        flag="DATASET",
+    )
+    out = output_file(settings.out, source, settings.to.value, flag="--out")
+    bad: list[Problem] = []
+    num_written = num_bad = 0
+    with replacing(out) as stream:
+        for line in _lines(source, settings.to):
+            if isinstance(line, bytes):
+                stream.write(line)
+                num_written += 1
+            else:
+                num_bad += 1
+                bad += [line] if num_bad <= NUM_NAMED else []
+        if (num_bad and not settings.skip_bad_rows) or not num_written:
+            raise BackpropError(*bad, *_more(num_bad))
+    report = ConvertReport(source.name, str(out), source.layout.value, settings.to.value, num_written, num_bad)
+    return ok(COMMAND, report, warnings=(*request.warnings, *_skipped(num_bad)))
+
+
+def _lines(source: RowSource, target: Target) -> Iterator[bytes | Problem]:
+    for row in source.rows():
+        yield _line(row, target)
+
+
+def _line(row: ReadRow, target: Target) -> bytes | Problem:
+    if row.example is None:
+        assert row.problem is not None, "a row is read or says why not"
+        return row.problem
+    try:
+        return json.dumps(convert_example(row.example, target), ensure_ascii=False).encode() + b"\n"
+    except RowError as wrong:
+        message = f"{row.where} cannot be written as {target.value}: {wrong}."
+        return Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=row.where, hint=_HINT)
+
+
+_HINT = "Choose another layout with --to, or leave such rows out with --skip-bad-rows."
+
+
+def _more(num_bad: int) -> tuple[Problem, ...]:
+    if num_bad <= NUM_NAMED:
+        return ()
+    message = f"So it is with {num_bad - NUM_NAMED:,} more rows."
+    return (Problem("INPUT_DATASET_VALIDATION_FAILED", message, hint=_HINT),)
+
+
+def _skipped(num_bad: int) -> tuple[Problem, ...]:
+    if not num_bad:
+        return ()
+    left = "1 row was" if num_bad == 1 else f"{num_bad:,} rows were"
+    return (warning("INPUT_DATASET_VALIDATION_FAILED", f"{left} left out.", where="--skip-bad-rows"),)

@@ -1,0 +1,69 @@
+"""``backprop data dedupe``: the rows without those that repeat an earlier one, and a file that says what went why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+
+from backprop.effects.files.atomic import replacing
+from backprop.effects.files.row_files import write_rows
+from backprop.effects.probe.row_clusters import ClusteredRows, first_rows, source_blocks
+from backprop.effects.probe.row_source import open_rows
+from backprop.plan.data.clusters import Rows
+from backprop.plan.data.shown import DedupeReport
+from backprop.plan.errors import BackpropError
+from backprop.plan.events import Stage
+from backprop.plan.settings.verbs.data_dedupe import DataDedupeSettings
+from backprop.plan.wire.outcome import Outcome, ok
+from backprop.workflows.request import Request
+from backprop.workflows.row_outputs import broken_rows, output_file
+
+COMMAND = "data dedupe"
+
+
+def run(request: Request[DataDedupeSettings]) -> Outcome:
+    """Find the first row of every cluster, and write these; another run on what was written removes nothing."""
+    settings = request.settings
+    source = open_rows(
+        settings.dataset,
+        format=settings.format,
+        text_column=settings.data.text_column,
+        split=settings.data.dataset_split,
+        flag="DATASET",
+    )
+    out = output_file(settings.out, source, "deduped", flag="--out")
+    removed = output_file(settings.removed, source, "removed", flag="--removed", others=(out,))
+    threshold = None if settings.exact_only else settings.dup_threshold
+    rows, first = first_rows(source, threshold=threshold, tell=lambda what: request.emit(Stage(what)))
+    if not len(first):
+        raise BackpropError(*rows.broken)
+    request.emit(Stage("writing"))
+    is_kept = first == np.arange(len(first), dtype=np.uint32)
+    with replacing(removed) as stream:
+        stream.writelines(_reasons(rows, first))
+        write_rows(source_blocks(source), ((out, rows.chosen(is_kept)),))
+    num_kept = int(np.count_nonzero(is_kept))
+    num_equal = rows.duplicates.exact_removable
+    report = DedupeReport(
+        dataset=source.name,
+        out=str(out),
+        removed=str(removed),
+        rows_kept=num_kept,
+        rows_equal=num_equal,
+        rows_similar=len(first) - num_kept - num_equal,
+        rows_broken=rows.num_broken,
+    )
+    return ok(COMMAND, report, warnings=(*request.warnings, *broken_rows(rows)))
+
+
+def _reasons(rows: ClusteredRows, first: Rows) -> Iterator[bytes]:
+    """A line of JSON for each row that goes: where it stands, which row stays, and whether an earlier one is equal."""
+    seen: dict[bytes, int] = {}
+    for row, digest in enumerate(rows.digests.view("V16")[:, 0].tolist()):
+        earlier = seen.setdefault(digest, row)
+        if first[row] != row:
+            why = "equal" if earlier != row else "similar"
+            reason = {"row": rows.where(row), "stays": rows.where(int(first[row])), "reason": why}
+            yield json.dumps(reason, ensure_ascii=False).encode() + b"\n"
