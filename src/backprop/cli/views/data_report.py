@@ -33,7 +33,7 @@ def _paint(verdict: Verdict, text: str, style: Style) -> str:
 
 
 def _verdict(report: DataReport, style: Style) -> str:
-    rows = f"{report.total_rows:,} rows"
+    rows = _many(report.total_rows)
     unread = f", {report.parse_errors:,} of them not read" if report.parse_errors else ""
     part = "" if report.complete else "; --max-samples left the others out"
     verdict = _paint(report.verdict, report.verdict.value, style)
@@ -85,33 +85,31 @@ def _bar(share: float, style: Style) -> str:
 def _mix(report: DataReport, style: Style) -> str:
     pairs = []
     if len(report.turns) > 1:
-        pairs.append(("turns", _counts(report.turns)))
+        pairs.append(("rows by turns", _counts({f"{turns}:": rows for turns, rows in report.turns.items()})))
     if report.scripts:
         pairs.append(("scripts", _counts(report.scripts)))
-    if report.languages:
-        pairs.append(("languages", _counts(report.languages)))
     if report.think_rows:
         trace = report.traces
         lengths = f"median {trace.p50:,} tokens, 90 % up to {trace.p90:,}, longest {trace.longest:,}"
-        pairs.append(("reasoning", f"{report.think_rows:,} rows ({report.think_pct:.1%}); {lengths}"))
+        pairs.append(("reasoning", f"{_many(report.think_rows)} ({report.think_pct:.1%}); {lengths}"))
     return style.pairs(pairs)
 
 
 def _worst(report: DataReport, style: Style) -> Iterator[str]:
     for check in report.checks:
         paint = style.red if check.severity is Severity.ERROR else style.yellow
-        title = f"{paint(check.check.value)}: {check.rows:,} rows. {check.fix}"
+        title = f"{paint(check.check.value)}: {_many(check.rows)}. {check.fix}"
         yield _titled(title, check.places, style)
     if report.clusters:
         yield _clusters(report, style)
     found = report.contamination
     if found is not None and found.overlap_rows:
-        told = f"{found.overlap_rows:,} rows also stand in {printable(found.against_path)}"
+        told = f"{_many(found.overlap_rows)} also in {printable(found.against_path)}"
         yield _titled(f"{style.red('contamination')}: {told}", tuple(Place(where) for where in found.places), style)
     if report.outliers:
         bounds = report.outlier_bounds
         most = "any number of" if bounds.longest is None else f"{bounds.longest:,}"
-        told = f"{report.outlier_rows:,} rows outside of {bounds.shortest:,} to {most} tokens"
+        told = f"{_many(report.outlier_rows)} outside of {bounds.shortest:,} to {most} tokens"
         yield _titled(f"{style.yellow('outliers')}: {told}", report.outliers, style, most=2 * _FEW)
     if report.pii:
         yield _pii(report, style)
@@ -154,6 +152,10 @@ def _place(place: Place, style: Style) -> str:
     detail = f"  {printable(place.detail)}" if place.detail else ""
     shown = f"  {style.dim(f'“{printable(place.excerpt)}”')}" if place.excerpt else ""
     return f"  {printable(place.where)}{detail}{shown}"
+
+
+def _many(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -135,21 +135,15 @@ def _written(row: _Read, writer: RowTokenizer) -> tuple[list[Written], tuple[Fin
 
 
 def _measured(row: _Read, file: int, counts: _Counts) -> MeasuredRow:
-    found = MeasuredRow(
-        where=row.raw.where,
-        order=(file, row.raw.line),
-        findings=(*row.findings, *counts.refused),
-        layout=row.layout,
-        pii=count_pii(row.text),
-    )
+    order, findings, pii = (file, row.raw.line), (*row.findings, *counts.refused), count_pii(row.text)
     if row.example is None:
-        return found
+        return MeasuredRow(row.raw.where, order, findings, row.layout, pii)
     return MeasuredRow(
-        where=found.where,
-        order=found.order,
-        findings=found.findings,
-        layout=found.layout,
-        pii=found.pii,
+        where=row.raw.where,
+        order=order,
+        findings=findings,
+        layout=row.layout,
+        pii=pii,
         example=row.example,
         compared=compared_text(row.example),
         tokens=counts.tokens,

@@ -18,7 +18,7 @@ LEAST_FACTOR = 2.0
 """Where all rows are nearly equally long, a length also has to differ from their geometric mean by this factor."""
 LONGEST_TOKENS = 32_768
 """No row of more tokens is taken for an ordinary one, whatever the others are."""
-_FIRST_BIN, _LAST_BIN = 16, 32_768
+_FIRST_BIN, _LAST_BIN = 16, LONGEST_TOKENS
 
 
 @attrs.frozen

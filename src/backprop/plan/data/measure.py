@@ -19,8 +19,8 @@ from backprop.plan.data.conversation import (
 )
 
 BYTES_PER_TOKEN = 4
-"""Of text in UTF-8: what tokenizers of the current models make of English prose is 3.8 to 4.5 bytes a token."""
-ESTIMATE = "estimate: a token for every 4 bytes of text; pass --model to count"
+"""Of text in UTF-8: SmolLM2's tokenizer makes 4.1 bytes a token of short English answers, 3.3 of Python code."""
+ESTIMATE = "estimate: a token for every 4 bytes of text, without the chat template; pass --model to count"
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
@@ -31,7 +31,7 @@ def whole_text(example: Example) -> str:
 
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens a text has; no text has fewer than one."""
+    """About how many tokens a text has; one at least, but for an empty one."""
     num_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return -(-num_bytes // BYTES_PER_TOKEN)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from backprop.plan.data.charts import bar_chart
-from backprop.plan.data.lengths import Bin, LengthSummary
+from backprop.plan.data.lengths import LONGEST_TOKENS, Bin, LengthSummary
 from backprop.plan.data.quality import RateCheck, Verdict
 from backprop.plan.data.quality_report import DataReport
 from backprop.plan.data.quality_tally import Place
@@ -57,8 +57,6 @@ def _parts(report: DataReport) -> Iterator[str]:
     yield _section("Turns", bar_chart([(_turns(t), rows) for t, rows in report.turns.items()][:20], title="turns"))
     yield _section("Layouts", bar_chart(list(report.format_distribution.items()), title="layouts"))
     yield _section("Scripts", bar_chart(list(report.scripts.items()), title="scripts"))
-    if report.languages:
-        yield _section("Languages of a sample", bar_chart(list(report.languages.items())[:20], title="languages"))
     yield _section("Personal data and secrets", _pii(report))
 
 
@@ -173,7 +171,7 @@ def bin_bars(bins: Sequence[Bin]) -> list[tuple[str, int]]:
         last = bins[0].up_to // 2
     for number, bin in enumerate(bins):
         if bin.up_to is None:
-            label = f"above {last or 0:,}"
+            label = f"above {last or LONGEST_TOKENS:,}"
         else:
             label = f"up to {bin.up_to:,}" if number == 0 and bin.up_to <= 16 else f"{last + 1:,} to {bin.up_to:,}"
             last = bin.up_to

@@ -69,15 +69,6 @@ def count_pii(text: str) -> Mapping[PiiKind, int]:
     return Counter(span.kind for span in find_pii(text))
 
 
-def mask_pii(text: str) -> str:
-    """The text with the kind of each find in its place, such as ``[e-mail address]``; masking twice changes nothing."""
-    pieces, at = [], 0
-    for span in find_pii(text):
-        pieces += [text[at : span.start], f"[{span.kind.value}]"]
-        at = span.stop
-    return "".join((*pieces, text[at:]))
-
-
 def _disjoint(found: list[PiiSpan]) -> tuple[PiiSpan, ...]:
     """The earlier one of two that overlap; of those that begin together the longer."""
     kept: list[PiiSpan] = []
@@ -105,7 +96,8 @@ def _emails(text: str) -> Iterator[PiiSpan]:
 
 
 def _pattern(kind: PiiKind, pattern: str) -> Callable[[str], Iterator[PiiSpan]]:
-    compiled = re.compile(pattern)
+    # Scripts without blanks put their letters right beside a value: only ASCII letters go on with it.
+    compiled = re.compile(pattern, re.ASCII)
 
     def find(text: str) -> Iterator[PiiSpan]:
         return (PiiSpan(kind, match.start(), match.end()) for match in compiled.finditer(text))
@@ -113,7 +105,7 @@ def _pattern(kind: PiiKind, pattern: str) -> Callable[[str], Iterator[PiiSpan]]:
     return find
 
 
-_KEY_BLOCK = r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]+(?:-----END [A-Z0-9 ]{0,40}-----)?)?"
+_KEY_BLOCK = r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]+-----END [A-Z0-9 ]{0,40}-----)?"
 # A pattern begins only where a word does, so that a long run of its characters is gone through once.
 _SEARCHES: tuple[tuple[str, Callable[[str], Iterator[PiiSpan]]], ...] = (
     ("@", _emails),
@@ -141,7 +133,7 @@ _IPV4 = re.compile(rf"(?<![0-9.-]){_OCTET}(?:\.{_OCTET}){{3}}(?![0-9]|[.-][0-9])
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 _PHONE = re.compile(
     r"\+[1-9](?:[ .()/-]{0,3}[0-9]){7,14}(?![0-9])"
-    r"|(?<![0-9.(-])\(?[2-9][0-9]{2}(?:\) ?|[ .-])[0-9]{3}[ .-][0-9]{4}(?![0-9]|[.-][0-9])"
+    r"|(?:\([2-9][0-9]{2}\) ?|(?<![0-9.-])[2-9][0-9]{2}[ .-])[0-9]{3}[ .-][0-9]{4}(?![0-9]|[.-][0-9])"
 )
 """With a country's prefix (E.164 allows fifteen digits), or grouped as numbers are in North America; other digits
 are more often something else."""
@@ -150,7 +142,7 @@ are more often something else."""
 def _numbers(text: str, start: int, stop: int) -> Iterator[PiiSpan]:
     """What the digits from ``start`` on are, if anything of note."""
     before = text[start - 1] if start else " "
-    if before.isalnum() or text[stop : stop + 1].isalnum():
+    if _goes_on(before) or _goes_on(text[stop : stop + 1]):
         if start >= 2 and "A" <= before <= "Z":
             yield from _iban(text, start - 2)
         return
@@ -161,9 +153,14 @@ def _numbers(text: str, start: int, stop: int) -> Iterator[PiiSpan]:
                 yield PiiSpan(kind, match.start(), match.end())
 
 
+def _goes_on(character: str) -> bool:
+    """A word goes on with it."""
+    return character.isascii() and character.isalnum()
+
+
 def _iban(text: str, start: int) -> Iterator[PiiSpan]:
     match = _IBAN.match(text, start)
-    if match is None or (start and text[start - 1].isalnum()):
+    if match is None or _goes_on(text[start - 1 : start]):
         return
     account = match[0].replace(" ", "")
     moved = account[4:] + account[:4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import attrs
@@ -19,7 +20,8 @@ from backprop.plan.data.lengths import (
 )
 from backprop.plan.data.pii import SECRETS, PiiKind
 from backprop.plan.data.quality import Gates, Rate, RateCheck, Verdict, judge, share
-from backprop.plan.data.quality_tally import Place, QualityTally, Sized
+from backprop.plan.data.quality_tally import WITHHELD, Place, QualityTally, Sized
+from backprop.plan.data.tally import Limits, Tally, file_findings
 from backprop.plan.decision import Problem, Severity
 from backprop.plan.redaction import redact
 
@@ -75,7 +77,6 @@ class ScanFacts:
     dup_threshold: float
     duplicates: DuplicateFacts = DuplicateFacts()
     contamination: ContaminationFacts | None = None
-    languages: Mapping[str, int] | None = None
     complete: bool = True
     """Every row was read; False when ``--max-samples`` ended it."""
 
@@ -174,8 +175,6 @@ class DataReport:
     """Rows by turns of the user and the assistant."""
     scripts: Mapping[str, int]
     """Rows by the script of most of their letters."""
-    languages: Mapping[str, int] | None
-    """Sampled rows by language; None where it was not told."""
     pii_rows: int
     pii: tuple[PiiResult, ...]
     html: str | None = None
@@ -214,7 +213,7 @@ def make_report(facts: ScanFacts, gates: Gates) -> tuple[DataReport, tuple[Probl
         format=facts.layout,
         format_distribution=_layouts(tally),
         mixed_formats=sum(layout is not None for layout in tally.layouts) > 1,
-        checks=_checks(tally),
+        checks=_checks(facts),
         exact_duplicates=found.exact,
         near_duplicates=found.removable - found.exact,
         exact_duplicate_rate=share(found.exact, tally.parsed),
@@ -241,7 +240,6 @@ def make_report(facts: ScanFacts, gates: Gates) -> tuple[DataReport, tuple[Probl
         trace_histogram=traces.histogram,
         turns={str(turns): rows for turns, rows in sorted(tally.turns.items())},
         scripts={s.value: rows for s, rows in sorted(tally.scripts.items(), key=lambda i: (-i[1], i[0].value))},
-        languages=facts.languages,
         pii_rows=tally.pii_rows,
         pii=_pii(tally),
     )
@@ -280,21 +278,24 @@ def _layouts(tally: QualityTally) -> Mapping[str, int]:
     return dict(sorted(named.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _checks(tally: QualityTally) -> tuple[CheckResult, ...]:
+def _checks(facts: ScanFacts) -> tuple[CheckResult, ...]:
     """Errors first, then the most frequent."""
-    results = [
-        CheckResult(
-            check=check,
-            severity=CHECKS[check].severity,
-            rows=rows,
-            rate=share(rows, tally.rows),
-            meaning=CHECKS[check].meaning,
-            fix=CHECKS[check].fix,
-            places=tuple(tally.check_places.get(check, ())),
-        )
-        for check, rows in tally.checks.items()
+    tally = facts.tally
+    others = Counter({layout: rows for layout, rows in tally.layouts.items() if layout not in (None, facts.layout)})
+    of_file = Tally(Limits(max_errors=1), labels=tally.labels, layouts=others)
+    failed = [(check, rows, tuple(tally.check_places.get(check, ()))) for check, rows in tally.checks.items()]
+    of_file_rows = {Check.MIXED_LAYOUTS: others.total(), Check.ONE_SIDED_LABELS: tally.labels.total()}
+    failed += [
+        (finding.check, of_file_rows[finding.check], (Place(finding.where, "", finding.message),))
+        for finding in file_findings(of_file, facts.layout, name=facts.dataset)
     ]
+    results = [_check_result(check, rows, places, of=tally.rows) for check, rows, places in failed]
     return tuple(sorted(results, key=lambda r: (r.severity is not Severity.ERROR, -r.rows, r.check.value)))
+
+
+def _check_result(check: Check, rows: int, places: tuple[Place, ...], *, of: int) -> CheckResult:
+    entry = CHECKS[check]
+    return CheckResult(check, entry.severity, rows, share(rows, of), entry.meaning, entry.fix, places)
 
 
 def _outliers(tally: QualityTally, bounds: LengthBounds) -> tuple[Place, ...]:
@@ -305,7 +306,12 @@ def _outliers(tally: QualityTally, bounds: LengthBounds) -> tuple[Place, ...]:
 
 
 def _sized_place(sized: Sized) -> Place:
-    return Place(sized.where, sized.excerpt, f"{sized.length:,} tokens")
+    told = f"{sized.length:,} tokens"
+    return (
+        Place(sized.where, "", f"{told} {WITHHELD}")
+        if sized.excerpt is None
+        else Place(sized.where, sized.excerpt, told)
+    )
 
 
 def _pii(tally: QualityTally) -> tuple[PiiResult, ...]:

@@ -5,7 +5,6 @@ Memory does not grow with the rows: lengths are counted, and of what is worst on
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -13,7 +12,7 @@ from typing import TypeVar
 import attrs
 
 from backprop.plan.data.check import Check, Finding
-from backprop.plan.data.conversation import Example
+from backprop.plan.data.conversation import Example, Rated
 from backprop.plan.data.judge import recognisable
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.pii import PiiKind
@@ -50,7 +49,8 @@ class Sized:
     order: tuple[int, int]
     """(file, line), to tell equal lengths apart."""
     where: str = attrs.field(eq=False)
-    excerpt: str = attrs.field(eq=False)
+    excerpt: str | None = attrs.field(eq=False)
+    """None for a row that is not to be quoted."""
 
 
 @attrs.frozen
@@ -62,6 +62,8 @@ class MeasuredRow:
     findings: tuple[Finding, ...] = ()
     layout: Layout | None = None
     """None for a row that is in no known layout."""
+    pii: Mapping[PiiKind, int] = attrs.field(factory=dict)
+    """Finds by kind, in the row as it could be read."""
     example: Example | None = None
     """The normal form; without one the row's length, turns and script are not known."""
     compared: str = ""
@@ -71,8 +73,6 @@ class MeasuredRow:
     traces: tuple[int, ...] = ()
     """Tokens of each piece of reasoning."""
     script: Script = Script.NONE
-    pii: Mapping[PiiKind, int] = attrs.field(factory=dict)
-    """Finds by kind, in the row as it could be read."""
 
 
 @attrs.define
@@ -97,6 +97,8 @@ class QualityTally:
     traces: Counter[int] = attrs.field(factory=Counter)
     """Pieces of reasoning by length in tokens."""
     turns: Counter[int] = attrs.field(factory=Counter)
+    labels: Counter[bool] = attrs.field(factory=Counter)
+    """Rated answers by what they are rated."""
     scripts: Counter[Script] = attrs.field(factory=Counter)
     pii: Counter[PiiKind] = attrs.field(factory=Counter)
     """Finds by kind."""
@@ -122,6 +124,8 @@ class QualityTally:
         self.tokens[row.tokens] += 1
         self.turns[row.turns] += 1
         self.scripts[row.script] += 1
+        if isinstance(row.example, Rated):
+            self.labels[row.example.label] += 1
         if row.traces:
             self.think_rows += 1
             self.traces.update(row.traces)
@@ -138,13 +142,13 @@ class QualityTally:
                 setattr(self, field.name, mine)
         _extend_places(self.check_places, other.check_places)
         _extend_places(self.pii_places, other.pii_places)
-        self.longest = heapq.nsmallest(MOST_PLACES, (*self.longest, *other.longest), key=_longest_first)
-        self.shortest = heapq.nsmallest(MOST_PLACES, (*self.shortest, *other.shortest))
+        self.longest = sorted((*self.longest, *other.longest), key=_longest_first)[:MOST_PLACES]
+        self.shortest = sorted((*self.shortest, *other.shortest))[:MOST_PLACES]
         self.texts = [*self.texts, *other.texts][:MOST_TEXTS]
 
     def _add_findings(self, row: MeasuredRow) -> None:
         failed = dict.fromkeys(finding.check for finding in row.findings)
-        self.checks.update(failed)
+        self.checks.update(list(failed))
         self.error_rows += any(finding.severity is Severity.ERROR for finding in row.findings)
         is_empty, is_unanswered = not _NO_TEXT.isdisjoint(failed), Check.NO_ASSISTANT in failed
         self.empty_rows += is_empty
@@ -152,7 +156,7 @@ class QualityTally:
         self.nothing_rows += is_empty or is_unanswered
         for finding in row.findings:
             # A message quotes the row as an excerpt does.
-            place = Place(row.where, WITHHELD) if row.pii else Place(row.where, finding.excerpt, finding.message)
+            place = Place(row.where, "", WITHHELD) if row.pii else Place(row.where, finding.excerpt, finding.message)
             places = self.check_places.setdefault(finding.check, [])
             if not places or places[-1].where != row.where:
                 _keep(places, (place,))
@@ -170,7 +174,7 @@ class QualityTally:
         is_long = len(self.longest) < MOST_PLACES or row.tokens > self.longest[-1].length
         is_short = len(self.shortest) < MOST_PLACES or row.tokens < self.shortest[-1].length
         if is_long or is_short:
-            sized = Sized(row.tokens, row.order, row.where, WITHHELD if row.pii else recognisable(example))
+            sized = Sized(row.tokens, row.order, row.where, None if row.pii else recognisable(example))
             if is_long:
                 self.longest = sorted((*self.longest, sized), key=_longest_first)[:MOST_PLACES]
             if is_short:

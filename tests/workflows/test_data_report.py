@@ -1,0 +1,88 @@
+"""``backprop.analyze_dataset``, and what the workflow does beside the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import backprop
+from backprop import BackpropError, Event, analyze_dataset
+from backprop.plan.events import Stage
+from backprop.plan.settings.data import DataSettings
+from backprop.plan.settings.verbs.data_report import DataReportSettings
+from backprop.plan.wire.outcome import Status
+from backprop.workflows.data_report import run
+from backprop.workflows.request import Request
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    lines = [{"instruction": f"What is {i} plus {i}?", "output": f"It is {2 * i}, friend."} for i in range(20)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines * 2), encoding="utf-8")
+    return path
+
+
+def test_a_gate_that_trips_is_a_report_and_raises_nothing(rows: Path) -> None:
+    report = analyze_dataset(str(rows), fail_on_dups=0.4)
+    assert (report.verdict.value, report.near_duplicate_rate) == ("FAIL", 0.5)
+    assert report.failed_thresholds[0] == "duplicates 0.5 > 0.4 (--fail-on-dups)"
+    assert analyze_dataset(rows, dup_threshold=1.0).verdict.value == "FAIL"
+
+
+def test_every_argument_counts(rows: Path, tmp_path: Path) -> None:
+    other = tmp_path / "texts.jsonl"
+    other.write_text('{"text": "a", "body": "It is another text."}\n', encoding="utf-8")
+    assert analyze_dataset(rows, max_samples=7).total_rows == 7
+    assert analyze_dataset(rows, format="raw").parseable_rows == 0
+    assert analyze_dataset(rows, dup_threshold=0.0).duplicate_clusters == 1
+    assert analyze_dataset(other, text_column="body").tokens.total > analyze_dataset(other).tokens.total
+    contamination = analyze_dataset(rows, against=rows, fail_on_contamination=0.5).contamination
+    assert contamination is not None
+    assert contamination.overlap_rate == 1
+    assert analyze_dataset(rows, max_samples=20, max_outlier_rate=0.0, strict=True).verdict.value == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "words"),
+    [
+        ({"format": "opneai"}, "CONFIG_INVALID_SETTING", "openai"),
+        ({"dup_threshold": 1.5}, "CONFIG_INVALID_SETTING", "at most 1"),
+        ({"max_samples": 0}, "CONFIG_INVALID_SETTING", "at least 1"),
+        ({"fail_on_dups": -0.1}, "CONFIG_INVALID_SETTING", "at least 0"),
+        ({"against": "nowhere.jsonl"}, "INPUT_DATASET_NOT_FOUND", "nowhere.jsonl"),
+        ({"model": "./nowhere"}, "INPUT_MODEL_NOT_FOUND", "nowhere"),
+    ],
+)
+def test_a_bad_value_is_an_error_of_the_catalogue(rows: Path, values: dict[str, Any], code: str, words: str) -> None:
+    with pytest.raises(BackpropError) as caught:
+        analyze_dataset(rows, **values)
+    (problem,) = caught.value.problems
+    assert problem.code == code
+    assert words in problem.message
+
+
+def test_the_public_name_says_what_it_returns() -> None:
+    assert backprop.DataReport.__doc__
+    assert analyze_dataset.__annotations__["return"] == "DataReport"
+
+
+def test_progress_is_told_as_stages(rows: Path) -> None:
+    told: list[Event] = []
+    outcome = run(Request(DataReportSettings(dataset=str(rows)), emit=told.append))
+    assert outcome.status is Status.OK
+    assert told == [Stage("reading rows.jsonl"), Stage("comparing rows")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [({"fail_on_contamination": 0.0}, "--against"), ({"data": DataSettings(chat_template="chatml")}, "--model")],
+)
+def test_a_setting_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], flag: str) -> None:
+    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings)))
+    assert outcome.exit_code == 0
+    (problem,) = outcome.problems
+    assert flag in problem.message + problem.hint
