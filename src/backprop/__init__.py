@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from backprop.plan.data.check import Finding
     from backprop.plan.data.quality_report import DataReport
+    from backprop.plan.data.shown import SplitReport
     from backprop.plan.data.validation import ValidationReport
     from backprop.plan.decision import Decision, Problem, Refused, Severity
     from backprop.plan.errors import CATALOGUE, BackpropError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from backprop.plan.training.plan import TrainPlan, plan_train
     from backprop.plan.wire.converter import from_data, to_data
     from backprop.workflows.data_report import analyze_dataset
+    from backprop.workflows.data_split import split_dataset
     from backprop.workflows.observation import observe
     from backprop.workflows.trainer import Trainer
     from backprop.workflows.validate import validate_dataset
@@ -86,6 +88,7 @@ _HOMES = {
     "SoftwareFacts": "plan.facts.software",
     "TargetFacts": "plan.generation.facts",
     "TokenizerFacts": "plan.facts.model",
+    "SplitReport": "plan.data.shown",
     "TrainFacts": "plan.training.facts",
     "TrainPlan": "plan.training.plan",
     "TrainReport": "plan.runs.report",
@@ -102,6 +105,7 @@ _HOMES = {
     "plan_generation": "plan.generation.plan",
     "plan_resume": "plan.runs.resume",
     "plan_train": "plan.training.plan",
+    "split_dataset": "workflows.data_split",
     "to_data": "plan.wire.converter",
     "validate_dataset": "workflows.validate",
 }
@@ -139,6 +143,7 @@ __all__ = [
     "RunRecord",
     "Severity",
     "SoftwareFacts",
+    "SplitReport",
     "TargetFacts",
     "TokenizerFacts",
     "TrainFacts",
@@ -158,6 +163,7 @@ __all__ = [
     "plan_generation",
     "plan_resume",
     "plan_train",
+    "split_dataset",
     "to_data",
     "validate_dataset",
 ]

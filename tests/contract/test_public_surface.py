@@ -16,7 +16,7 @@ NAMES = """
     TargetFacts TokenizerFacts TrainFacts TrainPlan TrainReport TrainSettings Trainer TrainingSettings
     __version__ extend_plan fingerprint from_data observe plan_estimate plan_generation plan_resume plan_train to_data
     ValidationReport validate_dataset
-    DataReport analyze_dataset
+    DataReport analyze_dataset SplitReport split_dataset
 """
 
 

@@ -18,7 +18,7 @@ PURE = frozenset(
 )
 EXCEPTIONS = {
     "settings/commands.py": frozenset({"importlib"}),
-    "memory/autograd.py": frozenset({"contextlib", "weakref", "id()"}),
+    "memory/autograd.py": frozenset({"contextlib", "heapq", "weakref", "id()"}),
     "memory/operators.py": frozenset({"id()"}),
 }
 """What a command takes is loaded when it is asked for; simulated tensors are alive while something refers to them."""

@@ -14,12 +14,13 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from backprop.effects.files.rows import Block, blocks_of, rows_of
+from backprop.effects.files.rows import Block, RawRow, blocks_of, rows_of
 from backprop.effects.probe.block_workers import map_blocks, num_cpus
 from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
-from backprop.effects.probe.row_source import ReadRow, RowSource
+from backprop.effects.probe.row_source import RowSource
+from backprop.plan.data.certain import is_usual_row
 from backprop.plan.data.clusters import Rows
-from backprop.plan.data.compared import DIGEST_BYTES, compared_text, digests_of
+from backprop.plan.data.compared import DIGEST_BYTES, compared_text, compared_text_of_usual, digests_of
 from backprop.plan.data.dividing import Digests, Mask
 from backprop.plan.data.shingles import ShingleSets, shingles_of
 from backprop.plan.decision import Problem
@@ -159,7 +160,7 @@ def _block_rows(block: Block, *, source: RowSource, has_shingles: bool) -> _Bloc
     while batch := list(itertools.islice(rows, _BATCH_ROWS)):
         texts = []
         for row in batch:
-            text = _compared(source.read(row))
+            text = _compared(row, source)
             is_read.append(not isinstance(text, Problem))
             if isinstance(text, Problem):
                 broken += [text] if len(broken) < NUM_NAMED else []
@@ -170,8 +171,13 @@ def _block_rows(block: Block, *, source: RowSource, has_shingles: bool) -> _Bloc
     return _BlockRows(bytes(is_read), lines.tobytes(), tuple(batches), tuple(broken))
 
 
-def _compared(row: ReadRow) -> str | Problem:
-    if row.example is None:
-        assert row.problem is not None, "a row is read or says why not"
-        return row.problem
-    return compared_text(row.example)
+def _compared(row: RawRow, source: RowSource) -> str | Problem:
+    if row.problem is None and is_usual_row(row.value, source.layout, text_column=source.text_column):
+        text = compared_text_of_usual(row.value, source.layout)
+        if text is not None:
+            return text
+    read = source.read(row)
+    if read.example is None:
+        assert read.problem is not None, "a row is read or says why not"
+        return read.problem
+    return compared_text(read.example)
