@@ -51,7 +51,7 @@ def hardware(draw: st.DrawFn, *, is_roomy: bool = True) -> HardwareFacts:
         cpu_has_bf16=draw(st.booleans()),
         ram_total_bytes=32 * GIB,
         ram_available_bytes=ROOM if is_roomy else draw(st.integers(1, 30)) * GIB,
-        disk_free_bytes=100 * GIB,
+        disk_free_bytes=None,
         gpus=(gpu,) if has_card else (),
         gpus_absent="" if has_card else "NVML is not installed",
     )

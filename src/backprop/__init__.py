@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backprop.plan.generation.plan import GenerationPlan, plan_generation
     from backprop.plan.memory.plan import MemoryPlan
     from backprop.plan.runs.checkpoint import CheckpointManifest
+    from backprop.plan.runs.extension import extend_plan
     from backprop.plan.runs.record import RunRecord
     from backprop.plan.runs.report import TrainReport
     from backprop.plan.runs.resume import ResumePlan, plan_resume
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from backprop.plan.settings.verbs.train import TrainSettings
     from backprop.plan.training.facts import TrainFacts
     from backprop.plan.training.fingerprint import fingerprint
-    from backprop.plan.training.plan import TrainPlan, extend_plan, plan_train
+    from backprop.plan.training.plan import TrainPlan, plan_train
     from backprop.plan.wire.converter import from_data, to_data
     from backprop.workflows.data_report import analyze_dataset
     from backprop.workflows.observation import observe
@@ -93,7 +94,7 @@ _HOMES = {
     "TrainingSettings": "plan.settings.training",
     "ValidationReport": "plan.data.validation",
     "analyze_dataset": "workflows.data_report",
-    "extend_plan": "plan.training.plan",
+    "extend_plan": "plan.runs.extension",
     "fingerprint": "plan.training.fingerprint",
     "from_data": "plan.wire.converter",
     "observe": "workflows.observation",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,22 @@ from backprop.plan.settings.option import BoundOption, options_of
 from backprop.plan.settings.resolve import Layer, Resolved, Source, resolve
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan
-from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
+from backprop.plan.training.arguments import (
+    load_arguments,
+    lora_arguments,
+    own_optimizer_arguments,
+    quantization_arguments,
+    sft_arguments,
+)
 from backprop.plan.training.evaluation import EvaluationState, should_stop
+from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan, plan_train
-from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail
 from backprop.workflows.observation import observed
+from tests.e2e import test_interruption, test_train
+from tests.effects.probe import test_hub
+from tests.plan.training import test_ceiling
 from tests.plan.training.worlds import card
 from tests.tiny import make_tiny_model, write_conversations
 
@@ -39,7 +51,7 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "model.name": ("{other_model}", {}, ""),
     "model.load_in_4bit": ("false", {}, ON_A_CARD),
     "model.max_seq_length": ("64", {"data.allow_truncation": "true"}, ""),
-    "model.dtype": ("bfloat16", {}, ""),
+    "model.dtype": ("float32", {}, ON_A_CARD),
     "model.trust_remote_code": ("true", {}, ""),
     "data.dataset_name": ("{other_data}", {}, ""),
     "data.max_samples": ("7", {}, ""),
@@ -67,7 +79,7 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "training.keep_checkpoints": ("1", {}, ""),
     "training.eval_every": ("5", HOLDOUT, ""),
     "training.early_stopping": ("3", HOLDOUT, ""),
-    "training.bf16": ("true", {}, ""),
+    "training.bf16": ("false", {}, ON_A_CARD),
     "training.fp16": ("true", {}, ON_A_CARD),
     "training.seed": ("7", {}, ""),
     "training.backend": ("cpu", {}, ON_A_CARD),
@@ -90,16 +102,18 @@ PERMISSIONS = {
 }
 """Settings that only turn a refusal into a run."""
 
-ELSEWHERE = {
-    "data.dataset_split": "tests/effects/probe/test_hub.py",
-    "training.full_ft_ceiling_billions": "tests/plan/training/test_full.py",
-    "config": "tests/e2e/test_train.py",
-    "resume": "tests/e2e/test_interruption.py",
-    "dry_run": "tests/e2e/test_train.py",
-    "show_mask": "tests/e2e/test_train.py",
-    "json": "tests/e2e/test_train.py",
+ELSEWHERE: dict[str, Callable[..., object]] = {
+    "data.dataset_split": test_hub.test_the_split_that_was_asked_for_is_read,
+    "training.full_ft_ceiling_billions": (
+        test_ceiling.test_where_memory_would_do_the_refusal_says_so_and_how_to_raise_the_bound
+    ),
+    "config": test_train.test_a_configuration_file_sets_what_no_flag_does,
+    "resume": test_interruption.test_a_run_that_is_continued_in_pieces_ends_where_the_whole_one_does,
+    "dry_run": test_train.test_what_is_printed_by_a_dry_run_is_what_runs,
+    "show_mask": test_train.test_the_masks_that_were_asked_for_are_shown_with_the_plan,
+    "json": test_train.test_what_is_printed_by_a_dry_run_is_what_runs,
 }
-"""What runs of the program prove."""
+"""The tests that prove the others, each by setting it."""
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +172,7 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
             "sft": sft_arguments(plan, staging_dir="staging"),
             "lora": plan.adapter and lora_arguments(plan.adapter),
             "adapter": plan.adapter and initial_weights(plan, plan.adapter),
-            "full": (plan.mode, plan.rounding and plan.rounding.value, plan.offload and plan.offload.backend),
+            "full": (own_optimizer_arguments(plan), plan.offload and plan.offload.backend),
             "load": (plan.model.directory, load_arguments(plan), quantization_arguments(plan)),
             "packed": plan.batch.packed_length.value if plan.batch.packed_length else None,
             "order": tuple(epoch_order(plan.length.sequences, seed=plan.seed, epoch=0, shuffle=plan.shuffle)),
@@ -205,7 +219,7 @@ def content(rows: TokenStore) -> str:
 @pytest.mark.parametrize("bound", options_of(TrainSettings), ids=lambda bound: bound.key)
 def test_every_setting_changes_what_is_done(bound: BoundOption, files: dict[str, str]) -> None:
     if bound.key in ELSEWHERE:
-        text = (Path(__file__).parents[2] / ELSEWHERE[bound.key]).read_text(encoding="utf-8")
+        text = inspect.getsource(ELSEWHERE[bound.key])
         assert f'"{bound.flag}"' in text or f"{bound.name}=" in text
     elif bound.key in PERMISSIONS:
         needed, value = PERMISSIONS[bound.key]

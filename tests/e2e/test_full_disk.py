@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import FAST, backprop, leftovers
+from tests.e2e.command import FAST, backprop, leftovers, start
 
 
 def mount(*options: str) -> bool:
@@ -20,10 +22,10 @@ def mount(*options: str) -> bool:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for one checkpoint of the tiny model, not for two."""
+    """A file system of a few checkpoints of the tiny model."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)):
+    if not mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)):
         pytest.skip("a tmpfs can be mounted by root only")
     try:
         yield disk
@@ -31,25 +33,46 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def fill(file: Path, *, leaving: int = 0) -> None:
+    """Write until the disk is full, but for so many bytes."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as ballast:
+        while ballast.write(b"x" * 4096):
+            pass
+    os.truncate(file, file.stat().st_size - leaving)
+
+
 def test_a_checkpoint_that_no_longer_fits_is_told_and_the_one_before_stands(
     small_disk: Path, tmp_path: Path, model: str, data: str
 ) -> None:
-    output = ("-o", str(small_disk))
-    flags = (*FAST, "--steps", "6", "--save-steps", "2")
-    full = backprop("train", "-m", model, "-d", data, *flags, *output, "--json", cwd=tmp_path)
+    output = ("-o", str(small_disk / "output"))
+    flags = (*FAST, "--steps", "80", "--save-steps", "20")
+    process = start("train", "-m", model, "-d", data, *flags, *output, cwd=tmp_path)
+    process.wait_until_it_says("step 22/80")
+    # Events and the record still fit, a checkpoint does not.
+    fill(small_disk / "ballast", leaving=72 * 1024)
+    full = process.ended()
     assert full.code == 2, full.stdout + full.stderr
-    problem = full.data["problems"][0]
-    assert problem["code"] == "RUNTIME_DISK_FULL"
-    run_id = full.data["run_id"]
-    assert f"backprop resume {run_id}" in problem["hint"]
+    assert "RUNTIME_DISK_FULL" in full.stderr
     assert leftovers(small_disk) == []
     (run,) = backprop("runs", *output, "--json", cwd=tmp_path).data["runs"]
-    assert (run["run_status"], run["steps_done"]) == ("failed", 2)
+    run_id = run["run_id"]
+    assert f"backprop resume {run_id}" in full.stderr
+    assert (run["run_status"], run["steps_done"]) == ("failed", 20)
 
-    assert mount("-o", "remount,size=8m", str(small_disk))
+    (small_disk / "ballast").unlink()
     resumed = backprop("resume", run_id, *output, "--json", cwd=tmp_path)
-    assert resumed.data["steps_done"] == 6, resumed.stdout
+    assert resumed.data["steps_done"] == 80, resumed.stdout
     whole = backprop("train", "-m", model, "-d", data, *flags, "--json", cwd=tmp_path).data
     assert Path(resumed.data["adapter"], "adapter_model.safetensors").read_bytes() == (
         Path(whole["adapter"], "adapter_model.safetensors").read_bytes()
     )
+
+
+def test_a_disk_without_room_for_the_checkpoints_refuses_the_run_at_once(
+    small_disk: Path, tmp_path: Path, model: str, data: str
+) -> None:
+    fill(small_disk / "ballast")
+    output = ("-o", str(small_disk / "output"))
+    refused = backprop("train", "-m", model, "-d", data, *FAST, "--steps", "6", "--dry-run", *output, cwd=tmp_path)
+    assert refused.code == 2
+    assert "RUNTIME_DISK_FULL" in refused.stderr

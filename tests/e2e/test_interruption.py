@@ -26,6 +26,11 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, model: str, da
     assert done.code == 130
     (run,) = backprop("runs", "--json", cwd=tmp_path).data["runs"]
     assert f"backprop resume {run['run_id']}" in done.stderr
+    assert run["run_status"] == "interrupted"
+    assert f"backprop resume {run['run_id']}" in backprop("runs", cwd=tmp_path).stdout
+    unfinished = backprop("generate", "output", "Hello", cwd=tmp_path)
+    assert unfinished.code == 1
+    assert f"backprop resume {run['run_id']}" in unfinished.stderr
     assert run["steps_done"] >= 3
     resumed = backprop("resume", run["run_id"], "--steps", str(run["steps_done"] + 2), "--json", cwd=tmp_path).data
     assert resumed["run_status"] == "completed"
@@ -42,7 +47,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path, model: str, data: str)
     assert process.ended().code == 130
     assert time.monotonic() - begun < 3
     (run,) = backprop("runs", "--json", cwd=tmp_path).data["runs"]
-    assert run["run_status"] == "failed"
+    assert run["run_status"] == "interrupted"
     assert leftovers(tmp_path / "output") == []
 
 

@@ -136,8 +136,7 @@ def test_a_run_that_cannot_be_helped_names_what_would_fit(
     assert done.code == 2
     problem = done.data["problems"][0]
     assert problem["code"] == "RUNTIME_OOM_RECOVERY_EXHAUSTED"
-    assert "--max-seq-length" in problem["hint"]
-    assert "--lora-r 2" in problem["hint"]
+    assert "estimate-vram" in problem["hint"]
     assert done.data["steps_done"] == 2, "what was trained is saved"
     assert recoveries(done.data["run_id"], tmp_path) == [(2, 2), (2, 1)]
 

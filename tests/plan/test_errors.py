@@ -18,6 +18,7 @@ SOURCE = Path(backprop.__file__).parent
 CODE = re.compile(rf"(?:{'|'.join(f.value for f in Family)})_[A-Z_]+")
 EXIT_CODES = {
     "INPUT_PATH_UNUSABLE": 77,
+    "INPUT_DATASET_REPORT_THRESHOLD": 65,
     "INPUT_DATASET_VALIDATION_FAILED": 65,
     "DEP_PACKAGE_MISSING": 1,
     "HUB_UNREACHABLE": 69,

@@ -14,11 +14,24 @@ ROOT = Path(backprop.plan.__path__[0])
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py"))
 PURE = frozenset(
     {"__future__", "array", "attrs", "bisect", "cattrs", "collections", "datetime", "difflib", "enum", "functools"}
-    | {"hashlib", "itertools", "json", "math", "numpy", "operator", "re", "shlex", "typing", "unicodedata"}
+    | {
+        "hashlib",
+        "heapq",
+        "html",
+        "itertools",
+        "json",
+        "math",
+        "numpy",
+        "operator",
+        "re",
+        "shlex",
+        "typing",
+        "unicodedata",
+    }
 )
 EXCEPTIONS = {
     "settings/commands.py": frozenset({"importlib"}),
-    "memory/autograd.py": frozenset({"contextlib", "heapq", "weakref", "id()"}),
+    "memory/autograd.py": frozenset({"contextlib", "weakref", "id()"}),
     "memory/operators.py": frozenset({"id()"}),
 }
 """What a command takes is loaded when it is asked for; simulated tensors are alive while something refers to them."""

@@ -98,7 +98,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("RUNTIME_MEMORY_INSUFFICIENT", "The run would need more memory than there is.", "Shorten --max-seq-length, lower --lora-r, or choose a smaller model."),
         _entry("RUNTIME_MEMORY_UNKNOWN", "Whether the run fits the memory cannot be said beforehand.", "Watch the first steps."),
         _entry("RUNTIME_GPU_OOM", "The GPU ran out of memory.", "Lower --batch-size or --max-seq-length.", exit_code=137, retryable=True),
-        _entry("RUNTIME_OOM_RECOVERY_EXHAUSTED", "Memory ran out in training, and smaller passes did not help.", "Start a new run with a shorter --max-seq-length, --gradient-checkpointing or a lower --lora-r."),
+        _entry("RUNTIME_OOM_RECOVERY_EXHAUSTED", "Memory ran out in training, and smaller passes did not help.", "End other programs that hold memory, or start a new run with less: `backprop estimate-vram` tries out sequence lengths, ranks and ways to train."),
         _entry("RUNTIME_GPU_MEMORY_LOW", "The card's memory is nearly full.", "End other programs on the card, or start the next run with a lower --batch-size."),
         _entry("RUNTIME_GPU_TEMPERATURE_CRITICAL", "The card is dangerously hot.", "Let the card cool, and look after its fans and the air around it.", retryable=True),
         _entry("RUNTIME_GPU_MONITORING_FAILED", "The card's temperature cannot be read.", "Training goes on unwatched; see whether nvidia-smi answers."),

@@ -210,7 +210,7 @@ def _hand_over(run: Run, step: int, card: str) -> Path:
 def _interrupted(command: str, run: Run, step: int, seconds: float, warnings: tuple[Problem, ...]) -> Outcome:
     run.tell(Interrupted(step))
     problem = interrupted(run.record.run_id, plan=run.plan, step=step, run_dir=str(run.directory))
-    record = _record_failure(run, problem, step, seconds)
+    record = _record_end(run, RunStatus.INTERRUPTED, problem, step, seconds)
     return Outcome(command, Status.INTERRUPTED, _report(run, record), (problem, *warnings))
 
 
@@ -219,15 +219,15 @@ def _failed(command: str, run: Run, error: BackpropError, seconds: float, warnin
     first = error.problems[0]
     step = _steps_saved(run)
     run.tell(Failed(step, first.code, first.message))
-    record = _record_failure(run, first, step, seconds)
+    record = _record_end(run, RunStatus.FAILED, first, step, seconds)
     shown = with_resume_hint(first, run.record.run_id, output_dir=run.plan.output_dir)
     return Outcome(command, Status.FAILED, _report(run, record), (shown, *error.problems[1:], *warnings))
 
 
-def _record_failure(run: Run, problem: Problem, step: int, seconds: float) -> RunRecord:
+def _record_end(run: Run, status: RunStatus, problem: Problem, step: int, seconds: float) -> RunRecord:
     losses = losses_of(run.store.events(run.record.run_id))
     return run.change(
-        run_status=RunStatus.FAILED,
+        run_status=status,
         ended_at=utc_text(datetime.now(UTC)),
         steps_done=step,
         last_loss=losses[-1][1] if losses else None,

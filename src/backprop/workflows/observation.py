@@ -12,6 +12,7 @@ from backprop.effects.files.token_store import RowSinks
 from backprop.effects.probe.dataset import observe_data
 from backprop.effects.probe.hardware import observe_hardware
 from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.output import observe_output
 from backprop.effects.probe.software import observe_software
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
 from backprop.plan.estimate.plan import EstimateFacts
@@ -79,6 +80,7 @@ def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit
             data=data,
             hardware=hardware,
             software=observe_software(),
+            output_absent=observe_output(settings.training.output_dir),
         )
         yield Observation(facts, tokenizer, rows)
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.store.checkpoints import Checkpoint, latest_valid, set_aside_beyond
+from backprop.effects.store.checkpoints import Checkpoint, latest_valid, list_checkpoints, set_aside_beyond
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.store.liveness import this_worker
 from backprop.plan.decision import Problem, Refused
@@ -23,7 +23,6 @@ from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import data_fingerprint, fingerprint, model_fingerprint
 from backprop.plan.training.oom_recovery import after, with_recovery
-from backprop.plan.training.plan import TrainPlan, extend_plan
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.execution import Run, execute
 from backprop.workflows.observation import observed
@@ -50,12 +49,12 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
         warnings = (*search.warnings, *request.warnings)
         if isinstance(decided, Refused):
             return refused(command, (*decided.problems, *warnings))
-        plan = _plan_of(record, decided)
+        plan = decided.plan
         executed = with_recovery(plan, after(plan, recoveries_of(store.events(record.run_id))))
         if settings.dry_run:
             report = DryRunReport(executed, fingerprint(plan), from_step=decided.from_step)
             return ok(command, report, warnings=(*warnings, *decided.warnings))
-        continued = _continue(store, record, decided, plan)
+        continued = _continue(store, record, decided)
         set_aside_beyond(run_dir, decided.from_step)
         for told in decided.warnings:
             request.emit(Stage(told.message))
@@ -91,14 +90,11 @@ def _decide(
         hardware=facts.hardware,
         software=facts.software,
         steps=steps,
+        num_checkpoints=len(list_checkpoints(run_dir)),
     )
 
 
-def _plan_of(record: RunRecord, decided: ResumePlan) -> TrainPlan:
-    return extend_plan(record.plan, steps=decided.num_steps) if decided.extends(record.num_steps) else record.plan
-
-
-def _continue(store: HistoryStore, record: RunRecord, decided: ResumePlan, plan: TrainPlan) -> RunRecord:
+def _continue(store: HistoryStore, record: RunRecord, decided: ResumePlan) -> RunRecord:
     """The record says that the run goes on, in this process; what was measured beyond the checkpoint is dropped."""
     store.truncate_events(record.run_id, decided.from_step)
     return store.update(
@@ -109,10 +105,10 @@ def _continue(store: HistoryStore, record: RunRecord, decided: ResumePlan, plan:
             worker=this_worker(),
             ended_at=None,
             problem=None,
-            plan=plan,
+            plan=decided.plan,
             num_steps=decided.num_steps,
             steps_done=decided.from_step,
-            fingerprints=attrs.evolve(before.fingerprints, plan=fingerprint(plan)),
+            fingerprints=attrs.evolve(before.fingerprints, plan=fingerprint(decided.plan)),
             resumed_from=(*before.resumed_from, decided.from_step),
         ),
     )

@@ -36,10 +36,18 @@ def shown(record: RunRecord, *events: object) -> str:
 
 def test_runs_are_a_table_with_the_number_of_those_not_shown() -> None:
     text = runs.show(RunsReport((row_of(FAILED),), 7, "out"), STYLE)
-    header, line, more = text.splitlines()
+    header, line, more, to_go_on = text.splitlines()
     assert header.split()[:3] == ["run", "status", "steps"]
     assert line.split()[:3] == [FAILED.run_id, "failed", "40/100"]
     assert "6 older: --limit 7" in more
+    assert f"backprop resume {FAILED.run_id} --output out" in to_go_on
+
+
+def test_an_interrupted_run_is_listed_as_that_and_a_complete_one_offers_nothing() -> None:
+    stopped = attrs.evolve(row_of(FAILED), run_status=RunStatus.INTERRUPTED)
+    assert "interrupted" in runs.show(RunsReport((stopped,), 1, "out"), STYLE)
+    complete = attrs.evolve(stopped, run_status=RunStatus.COMPLETED)
+    assert "resume" not in runs.show(RunsReport((complete,), 1, "out"), STYLE)
 
 
 def test_no_runs_is_a_sentence() -> None:

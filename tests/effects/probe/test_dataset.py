@@ -152,7 +152,7 @@ def test_broken_rows_are_named_and_the_others_used(tmp_path: Path) -> None:
     messages = " ".join(problem.message for problem in train.broken)
     for words in ("is not JSON", "the conversation is empty", "laid out as raw, the first rows of the file as openai"):
         assert words in messages
-    assert "half of a character" in train.broken[3].message
+    assert "half of a surrogate pair" in train.broken[3].message
 
 
 def test_a_layout_that_was_asked_for_is_not_told_from_the_rows(tmp_path: Path) -> None:

@@ -83,6 +83,21 @@ def test_an_id_that_is_taken_is_refused_and_the_run_that_has_it_stands(store: Hi
     assert store.load(FIRST).last_loss == 1.0
 
 
+def test_what_a_run_left_that_was_killed_before_its_record_was_there_is_swept_by_the_next(store: HistoryStore) -> None:
+    run_dir = store.run_dir(FIRST)
+    run_dir.mkdir(parents=True)
+    left = run_dir / ".partial-record.json-0a1b2c3d"
+    left.write_text("{")
+    with store.run_lock(FIRST):
+        left.write_text("{")
+        start(store, SECOND)
+        assert left.exists(), "its holder is alive"
+    left.write_text("{")
+    start(store, THIRD)
+    assert not left.exists()
+    assert ids(store) == [THIRD, SECOND]
+
+
 def test_listing_reads_no_record_when_the_index_is_current(
     store: HistoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

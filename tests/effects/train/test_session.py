@@ -38,6 +38,14 @@ def test_a_resumed_run_ends_bit_identical_to_an_uninterrupted_one(model_dir: Pat
     assert not list(tmp_path.rglob(".partial*"))
 
 
+def test_a_longer_plan_saves_at_its_own_interval_and_at_its_end(model_dir: Path, tmp_path: Path) -> None:
+    rows = make_rows(10)
+    run(make_plan(model_dir, rows, training={"max_steps": 2, "save_steps": 1}), rows, tmp_path)
+    longer = make_plan(model_dir, rows, training={"max_steps": 7, "save_steps": 3})
+    done = run(longer, rows, tmp_path / "longer", resume_from=tmp_path / "checkpoint-2")
+    assert sorted(path.name for path in done.directory.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (3, 6, 7)]
+
+
 def test_a_checkpoint_holds_everything_that_changes(model_dir: Path, tmp_path: Path) -> None:
     rows = make_rows(10)
     done = run(make_plan(model_dir, rows, training={"max_steps": 2}), rows, tmp_path)

@@ -21,8 +21,8 @@ from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import Layer, Origins, Source
 from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.estimate_vram import EstimateVramSettings
+from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan
-from backprop.plan.training.precision import NumberFormat
 from tests.plan.estimate.questions import INSTALLED, LARGE_MACHINE, answer, estimated, way
 from tests.plan.training.asking import World, with_free
 from tests.plan.training.worlds import CPU_MACHINE, card
@@ -238,7 +238,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--mode": ((), ("--mode", "full")),
     "--full-ft-offload": (("--mode", "full"), ("--mode", "full", "--full-ft-offload")),
     "--full-ft-ceiling-billions": ((), ("--full-ft-ceiling-billions", "0.4")),
-    "--bf16": (("--no-load-in-4bit", "--dtype", "float32"), ("--no-load-in-4bit", "--dtype", "float32", "--bf16")),
+    "--bf16": (("--no-load-in-4bit", "--no-bf16", "--no-fp16"), ("--no-load-in-4bit", "--bf16", "--no-fp16")),
     "--fp16": (("--mode", "full"), ("--mode", "full", "--fp16")),
     "--method": ((), ("--method", "orpo")),
     "--lora-preset": ((), ("--lora-preset", "fast")),

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from backprop.plan.decision import Problem, Refused, Severity
+from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.resume import ResumePlan, plan_resume
+from backprop.plan.settings.training import Optimizer
 from backprop.plan.settings.verbs.runs import RunStatus
 from tests.plan.runs.examples import FACTS, a_record
-from tests.plan.training.worlds import card, planned, settings, world
+from tests.plan.training.worlds import INSTALLED, card, from_flags, planned, settings, world
 
 FAILED = a_record(run_status=RunStatus.FAILED, num_steps=100)
 COMPLETED = a_record(run_status=RunStatus.COMPLETED, num_steps=100)
@@ -38,15 +42,14 @@ def refusal(answer: ResumePlan | Refused) -> Problem:
 
 def test_a_failed_run_goes_on_from_its_checkpoint_to_its_planned_end() -> None:
     assert resume(FAILED, checkpoint(40)) == ResumePlan(
-        run_id=FAILED.run_id, from_step=40, num_steps=100, sequences_seen=160
+        run_id=FAILED.run_id, from_step=40, num_steps=100, sequences_seen=160, plan=FAILED.plan
     )
 
 
 def test_steps_move_the_end() -> None:
     answer = resume(FAILED, checkpoint(40), steps=60)
     assert isinstance(answer, ResumePlan)
-    assert answer.num_steps == 60
-    assert answer.extends(100)
+    assert answer.num_steps == answer.plan.length.steps.value == 60
 
 
 def test_a_run_killed_after_its_last_checkpoint_has_only_its_adapter_left_to_write() -> None:
@@ -106,3 +109,47 @@ def test_what_executing_takes_must_be_installed() -> None:
     refused = refusal(resume(FAILED, checkpoint(40), software=bare))
     assert refused.code == "DEP_PACKAGE_MISSING"
     assert "torch" in refused.hint
+
+
+def test_a_resumed_run_needs_the_package_of_its_optimizer_too() -> None:
+    asked = settings(model={"load_in_4bit": False})
+    plan = planned(asked, world(hardware=card(16)), from_flags(model__load_in_4bit="--no-load-in-4bit"))
+    assert plan.optimizer.value is Optimizer.PAGED_ADAMW_8BIT
+    stopped = a_record(run_status=RunStatus.FAILED, plan=plan)
+    without = SoftwareFacts(python="3.11", packages=INSTALLED)
+    refused = refusal(resume(stopped, checkpoint(5), hardware=card(16), software=without))
+    assert refused.code == "DEP_PACKAGE_MISSING"
+    assert "bitsandbytes" in refused.hint
+
+
+def test_a_card_that_is_too_small_refuses_a_run_whose_passes_cannot_be_smaller() -> None:
+    plan = planned(settings(training={"per_device_train_batch_size": 1}), world(hardware=card(16)))
+    stopped = a_record(run_status=RunStatus.FAILED, plan=plan)
+    refused = refusal(resume(stopped, checkpoint(5), hardware=card(1), software=world().software))
+    assert refused.code == "RUNTIME_MEMORY_INSUFFICIENT"
+    assert "1.0 GiB" in refused.message
+    assert isinstance(resume(stopped, checkpoint(5), hardware=card(16), software=world().software), ResumePlan)
+
+
+def test_a_card_that_is_too_small_is_a_warning_where_smaller_passes_may_do() -> None:
+    plan = planned(settings(training={"per_device_train_batch_size": 4}), world(hardware=card(16)))
+    stopped = a_record(run_status=RunStatus.FAILED, plan=plan)
+    answer = resume(stopped, checkpoint(5), hardware=card(1), software=world().software)
+    assert isinstance(answer, ResumePlan)
+    assert [p.code for p in answer.warnings] == ["RUNTIME_MEMORY_INSUFFICIENT"]
+
+
+def test_a_full_disk_refuses_the_rest_of_a_run_and_counts_what_stands_there_already() -> None:
+    each = FAILED.plan.checkpoints.num_bytes
+    assert each is not None
+    endless = resume(COMPLETED, checkpoint(100), steps=1000, hardware=with_disk(3 * each), num_checkpoints=1)
+    assert isinstance(endless, ResumePlan)
+    assert isinstance(
+        resume(COMPLETED, checkpoint(100), steps=1000, hardware=with_disk(2 * each), num_checkpoints=1), ResumePlan
+    )
+    tight = resume(COMPLETED, checkpoint(100), steps=1000, hardware=with_disk(2 * each - 1), num_checkpoints=1)
+    assert refusal(tight).code == "RUNTIME_DISK_FULL"
+
+
+def with_disk(free: int) -> HardwareFacts:
+    return attrs.evolve(FACTS.hardware, disk_free_bytes=free)

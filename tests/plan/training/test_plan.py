@@ -8,20 +8,20 @@ from typing import Any
 import attrs
 import pytest
 
-from backprop.plan.decision import Decision, Problem, Refused
+from backprop.plan.decision import Decision, Problem, Refused, Severity
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import RowCount
 from backprop.plan.settings.lora import LoraPreset
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Backend, Optimizer, Scheduler
+from backprop.plan.settings.training import Backend, Optimizer, Scheduler, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import load_arguments, lora_arguments, quantization_arguments, sft_arguments
 from backprop.plan.training.batch import nominal_tier
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
+from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan, plan_train
-from backprop.plan.training.precision import NumberFormat
 from backprop.plan.training.rail import Rail
 from tests.plan.training.worlds import (
     CPU_MACHINE,
@@ -278,8 +278,64 @@ def test_arguments_name_the_quantization_of_a_qlora_run() -> None:
     assert quantization_arguments(planned(settings(), world())) is None
 
 
-def test_a_save_interval_beyond_the_run_is_its_end() -> None:
-    assert planned(settings(training={"max_steps": 30}), world()).checkpoints.every.value == 30
+def test_a_save_interval_beyond_the_run_stays_as_asked() -> None:
+    assert planned(settings(training={"max_steps": 30}), world()).checkpoints.every.value == 100
+
+
+def test_a_constant_schedule_has_no_warm_up_in_the_plan_that_is_printed() -> None:
+    plan = planned(settings(training={"lr_scheduler_type": Scheduler.CONSTANT}), world())
+    assert (plan.learning_rate.warmup_steps.value, plan.learning_rate.warmup_steps.rule) == (0, "constant schedule")
+    assert sft_arguments(plan, staging_dir="x")["warmup_steps"] == 0
+
+
+def test_adapters_whose_checkpoints_the_disk_cannot_hold_are_refused() -> None:
+    tight = attrs.evolve(card(80), disk_free_bytes=GIB)
+    facts = world(model="Qwen/Qwen2.5-7B-Instruct", hardware=tight)
+    (problem,) = refused(settings(), facts)
+    assert problem.code == "RUNTIME_DISK_FULL"
+    # 646 million parameters: two bytes each over a 4-bit base, and two states of two bytes.
+    each = planned(settings(), attrs.evolve(facts, hardware=card(80))).checkpoints.num_bytes
+    assert each == pytest.approx(6 * 645_922_816, rel=1e-3)
+
+
+def test_an_output_directory_that_cannot_be_written_refuses_a_dry_run_too() -> None:
+    denied = Absent(Problem("INPUT_PATH_UNUSABLE", "/out cannot be written: Permission denied."))
+    facts = attrs.evolve(world(), output_absent=denied)
+    for dry_run in (True, False):
+        assert refused(attrs.evolve(settings(), dry_run=dry_run), facts) == (denied.problem,)
+
+
+@pytest.mark.parametrize("part", ["model", "data"])
+def test_what_the_settings_alone_get_wrong_is_found_without_model_or_data(part: str) -> None:
+    gone = Absent(Problem("INPUT_MODEL_NOT_FOUND" if part == "model" else "INPUT_DATASET_NOT_FOUND", "gone"))
+    wanted = settings(
+        training={
+            "fp16": True,
+            "early_stopping": 3,
+            "warmup_steps": 500,
+            "full_ft_offload": True,
+            "optim": Optimizer.ADAMW_8BIT,
+        }
+    )
+    facts = world(packages=INSTALLED)
+    without = attrs.evolve(facts, model=gone) if part == "model" else attrs.evolve(facts, data=gone)
+    problems = refused(wanted, without)
+    assert [p.where for p in problems if p.severity is Severity.ERROR and p.code != gone.problem.code] in (
+        ["--optim", "training.fp16"],
+        ["training.fp16", "--optim"],
+    )
+    assert [p.where for p in problems if p.severity is Severity.WARNING] == [
+        "--full-ft-offload",
+        "--warmup-steps",
+        "--early-stopping",
+    ]
+
+
+def test_a_model_past_the_ceiling_is_refused_though_the_data_is_absent() -> None:
+    gone = Absent(Problem("INPUT_DATASET_NOT_FOUND", "gone"))
+    facts = world(model="Qwen/Qwen2.5-7B-Instruct", hardware=card(24))
+    problems = refused(settings(training={"mode": TrainMode.FULL}), attrs.evolve(facts, data=gone))
+    assert [p.code for p in problems] == ["INPUT_DATASET_NOT_FOUND", "RUNTIME_FULL_FT_MODEL_TOO_LARGE"]
 
 
 def test_dropout_reaches_the_adapter() -> None:

@@ -8,15 +8,19 @@ import pytest
 from backprop.plan.decision import Refused, Severity
 from backprop.plan.exit_code import exit_code_for
 from backprop.plan.facts.architectures import facts_from_config
+from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import LinearLayer, ModelFacts, ModelSource
 from backprop.plan.quantity import gib
 from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.rail import Rail
+from backprop.plan.training.room import may_cut
+from backprop.plan.training.targets import readable_rows, truncated_share
 from backprop.plan.wire.envelope import problem_data
 from tests.plan.training.asking import World, asked, roomy, with_free
-from tests.plan.training.worlds import CPU_MACHINE, card
+from tests.plan.training.worlds import CPU_MACHINE, card, dataset, tokens
 
 HALF_B = ("--model", "Qwen/Qwen2.5-0.5B")
 SEVEN_B = ("--model", "Qwen/Qwen2.5-7B-Instruct")
@@ -189,3 +193,10 @@ def test_without_a_card_the_refusal_says_how_to_ask_about_one() -> None:
     ask = "backprop estimate-vram meta-llama/Llama-3.1-8B --vram-gb 24"
     assert ask in World(CPU_MACHINE).refusal("--model", "meta-llama/Llama-3.1-8B").hint
     assert "--vram-gb" not in World(with_free(card(16), 5 << 30), WHOLE).refusal(*SEVEN_B).hint
+
+
+def test_rows_that_teach_nothing_count_alike_in_what_may_be_cut_and_in_what_is_refused() -> None:
+    # 100 rows of which 15 have no target: 9 cut ones are 9 % of what can be read, over 10 % of what is trained on.
+    data = DataFacts(train=dataset(tokens(((60, 76), (900, 9))), rows=100), heldout=None)
+    assert may_cut(TrainSettings(), data)(500)
+    assert truncated_share(9, readable_rows(data.train)) == 0.09

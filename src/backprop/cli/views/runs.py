@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from backprop.cli.style import Style, printable
+from backprop.plan.runs.course import resume_command
 from backprop.plan.runs.row import RunRow, RunsReport
 from backprop.plan.settings.verbs.runs import RunStatus
 
@@ -15,13 +18,26 @@ def show(report: RunsReport, style: Style) -> str:
         return f"No runs in {printable(report.output_dir)}."
     table = style.table([_row(run, style) for run in report.runs], header=_HEADER, right=(2, 3, 4))
     more = report.num_runs - len(report.runs)
-    return f"{table}\n{style.dim(f'{more:,} older: --limit {report.num_runs}')}" if more else table
+    older = [style.dim(f"{more:,} older: --limit {report.num_runs}")] if more else []
+    return "\n".join([table, *older, *_to_go_on(report, style)])
+
+
+def _to_go_on(report: RunsReport, style: Style) -> Iterator[str]:
+    """The newest run that can be continued, and how."""
+    for run in report.resumable[:1]:
+        command = printable(resume_command(run.run_id, output_dir=report.output_dir))
+        yield style.dim(f"Interrupted and failed runs can be continued: {command}")
 
 
 def status_text(status: RunStatus, style: Style) -> str:
     """The status in its colour."""
-    paint = {RunStatus.COMPLETED: style.green, RunStatus.FAILED: style.red, RunStatus.RUNNING: style.yellow}[status]
-    return paint(status.value)
+    paint = {
+        RunStatus.COMPLETED: style.green,
+        RunStatus.FAILED: style.red,
+        RunStatus.INTERRUPTED: style.yellow,
+        RunStatus.RUNNING: style.yellow,
+    }
+    return paint[status](status.value)
 
 
 def _row(run: RunRow, style: Style) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.tokenizer import ChatTokenizer
+from backprop.effects.store.index import read_history
 from backprop.plan.data.conversation import RowError
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import PromptFacts, TargetFacts
+from backprop.plan.runs.course import resume_command
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -25,7 +27,8 @@ def observe_target(path: str) -> TargetFacts | Absent:
     """The adapter or the model that ``path`` leads to; Absent carries INPUT_VALIDATION_FAILED."""
     top = Path(path).expanduser()
     if not top.exists():
-        return _absent(f"{path} does not exist.", "Give the --output of a train run, or an adapter directory.")
+        hint = "Give the --output of a train run, OUTPUT/runs/RUN_ID for that of one run, or an adapter directory."
+        return _absent(f"{path} does not exist.", hint)
     if not top.is_dir():
         return _absent(f"{path} is not a directory.", "Give the directory that the adapter's files stand in.")
     for directory in _newest_first([top / inside for inside in INSIDE]):
@@ -36,8 +39,24 @@ def observe_target(path: str) -> TargetFacts | Absent:
     looked_for = f"{ADAPTER_CONFIG} or config.json, there or in {', '.join(f'{name}/' for name in INSIDE if name)}"
     return _absent(
         f"{path} holds neither an adapter nor a model: there is no {looked_for}.",
-        "If a run was to write there, see how it ended with `backprop runs`.",
+        _way_on(top),
     )
+
+
+def _way_on(top: Path) -> str:
+    """What to do about an output directory, or the directory of a run, in which nothing is finished."""
+    is_run = top.absolute().parent.name == "runs"
+    output = top.absolute().parent.parent if is_run else top
+    try:
+        rows = [row for row in read_history(output).rows if not is_run or row.run_id == top.name]
+    except BackpropError:
+        rows = []
+    stopped = next((row for row in rows if row.run_status.is_resumable), None)
+    if stopped is None:
+        return "If a run was to write there, see how it ended with `backprop runs -o DIR`."
+    command = resume_command(stopped.run_id, output_dir=str(output))
+    done = f"{stopped.steps_done} of {stopped.num_steps} steps"
+    return f"Run {stopped.run_id} stopped after {done}; go on with `{command}`."
 
 
 def _newest_first(places: list[Path]) -> list[Path]:

@@ -21,6 +21,7 @@ from backprop.effects.store.layout import (
     record_path,
     run_lock_path,
     run_path,
+    runs_path,
 )
 from backprop.effects.store.liveness import observe_status
 from backprop.effects.store.published import publish
@@ -76,6 +77,7 @@ class HistoryStore:
                     Problem("STATE_RUN_ACTIVE", f"There is a run {record.run_id} already.", where=str(path))
                 )
             self._write(record)
+        self._sweep_unrecorded()
 
     def update(self, run_id: str, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
         """Replace the record by what ``change`` makes of it; the new record."""
@@ -143,6 +145,14 @@ class HistoryStore:
         """Let ``<output>/lora`` or ``<output>/model`` lead to a result, given relative to the output directory."""
         with self._locked():
             publish(self.output_dir, self.output_dir / result)
+
+    def _sweep_unrecorded(self) -> None:
+        """Remove what runs left that were killed while their first record was written: nobody will continue them."""
+        for run_dir in runs_path(self.output_dir).iterdir():
+            if not record_path(run_dir).exists():
+                busy = Problem("STATE_RUN_ACTIVE", f"Another process is beginning {run_dir.name}.")
+                with contextlib.suppress(BackpropError), locked(run_lock_path(run_dir), timeout_seconds=0, busy=busy):
+                    sweep_partials(run_dir)
 
     def _write(self, record: RunRecord) -> None:
         """Under the lock. The record first: an index that a kill leaves behind is mended by whoever reads it."""

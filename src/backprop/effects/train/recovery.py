@@ -42,7 +42,7 @@ class Recovery:
         self.state, commands = oom_recovery.recover(self.state, event)
         for command in commands:
             if isinstance(command, GiveUp):
-                raise BackpropError(oom_recovery.exhausted(self._planned, event, command))
+                raise BackpropError(oom_recovery.exhausted(event, command))
             self._emit(command.told)
 
 

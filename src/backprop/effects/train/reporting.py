@@ -111,6 +111,14 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         )
 
 
+class PlannedIntervals(TrainerCallback):  # type: ignore[misc]
+    """Saves and logs as planned; the state in a checkpoint would bring back the intervals of the plan that made it."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The checkpoint's state is loaded by now."""
+        state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
+
+
 class Evaluator(TrainerCallback):  # type: ignore[misc]
     """Measures the held-out loss when planned; asks for a checkpoint of every best one and for an early stop."""
 

@@ -23,7 +23,7 @@ from backprop.effects.train.loading import add_adapter, load_base, load_tokenize
 from backprop.effects.train.offload import process_group, shard
 from backprop.effects.train.preference_trainer import PreferenceTrainer
 from backprop.effects.train.recovery import LastStep, Recovery, Start, forget_model, release_memory
-from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
+from backprop.effects.train.reporting import Emit, Evaluator, PlannedIntervals, StepReporter, Stopper
 from backprop.effects.train.sequences import TrainingBatches
 from backprop.effects.train.targets_alone import targets_alone
 from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
@@ -172,7 +172,7 @@ def _trainer(
         model=model,
         tokenizer=tokenizer,
         batches=batches,
-        callbacks=[first, reporter, *callbacks],
+        callbacks=[PlannedIntervals(), first, reporter, *callbacks],
         staging_dir=around.task.staging_dir,
         commit_checkpoint=commit,
         own_optimizer=own_optimizer(plan),

@@ -8,7 +8,7 @@ from backprop.plan.decision import Problem, Remedy
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.training import Optimizer, TrainMode
-from backprop.plan.training.precision import NumberFormat
+from backprop.plan.training.number_format import NumberFormat
 
 
 @attrs.frozen

@@ -6,15 +6,21 @@ from collections.abc import Iterator
 
 import attrs
 
-from backprop.plan.decision import Problem, Refused, warning
+from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.course import resume_command
+from backprop.plan.runs.extension import extend_plan
 from backprop.plan.runs.record import RunRecord
+from backprop.plan.runs.settings import origins_of, settings_of
 from backprop.plan.settings.verbs.runs import RunStatus
-from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
+from backprop.plan.training.checkpoints import check_disk
+from backprop.plan.training.memory import budget_of
+from backprop.plan.training.packages import check_packages, needed_packages
+from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import NO_CARD, Rail
+from backprop.plan.training.room import shortage
 
 
 @attrs.frozen
@@ -30,11 +36,9 @@ class ResumePlan:
     num_steps: int
     """The last step of the whole run, counted from its beginning."""
     sequences_seen: int
+    plan: TrainPlan
+    """What is executed: the recorded plan, stretched where ``steps`` were given."""
     warnings: tuple[Problem, ...] = ()
-
-    def extends(self, planned_steps: int) -> bool:
-        """Whether the plan's schedule must be stretched to another end."""
-        return self.num_steps != planned_steps
 
 
 def plan_resume(
@@ -47,35 +51,54 @@ def plan_resume(
     hardware: HardwareFacts,
     software: SoftwareFacts,
     steps: int | None = None,
+    num_checkpoints: int = 0,
 ) -> ResumePlan | Refused:
     """Continue ``record`` from its last good checkpoint, up to ``steps`` in all when that is given.
 
     ``record.run_status`` is as seen, not as last written: a run whose process has died is failed. ``run_dir`` is
-    where checkpoints were looked for. The fingerprints are those of the model and the data as they are now, hardware
-    and software are those of this machine.
+    where checkpoints were looked for, ``num_checkpoints`` how many stand there. The fingerprints are those of the
+    model and the data as they are now, hardware and software are those of this machine.
     """
-    if record.run_status is RunStatus.RUNNING:
-        return Refused((active(record),))
-    if record.run_status is RunStatus.COMPLETED and steps is None:
-        return Refused((_finished(record),))
-    if checkpoint is None and record.run_status is RunStatus.COMPLETED:
-        return Refused((_nothing_to_extend(record, run_dir),))
+    refused = _check_status(record, checkpoint, run_dir, steps)
+    if refused is not None:
+        return Refused((refused,))
+    asked = settings_of(record)
+    if isinstance(asked, Refused):
+        return asked
     from_step = checkpoint.step if checkpoint else 0
     num_steps = record.num_steps if steps is None else steps
+    plan = extend_plan(record.plan, asked.training, steps=num_steps, origins=origins_of(record))
     problems = (
         *_check_steps(record, from_step, steps),
         *_check_inputs(record, model=model_fingerprint, data=data_fingerprint),
         *_check_machine(record, hardware, software),
+        *_check_memory(plan, hardware),
+        *_check_disk(plan, checkpoint, hardware, num_present=num_checkpoints),
     )
-    if problems:
-        return Refused(problems)
+    if errors_among(problems):
+        return Refused((*errors_among(problems), *warnings_among(problems)))
+    begins_again = () if checkpoint else (_begins_again(record, run_dir),)
     return ResumePlan(
         run_id=record.run_id,
         from_step=from_step,
         num_steps=num_steps,
         sequences_seen=checkpoint.sequences_seen if checkpoint else 0,
-        warnings=() if checkpoint else (_begins_again(record, run_dir),),
+        plan=plan,
+        warnings=(*begins_again, *problems),
     )
+
+
+def _check_status(
+    record: RunRecord, checkpoint: CheckpointManifest | None, run_dir: str, steps: int | None
+) -> Problem | None:
+    """Whether there is anything to go on with."""
+    if record.run_status is RunStatus.RUNNING:
+        return active(record)
+    if record.run_status is not RunStatus.COMPLETED:
+        return None
+    if steps is None:
+        return _finished(record)
+    return _nothing_to_extend(record, run_dir) if checkpoint is None else None
 
 
 def active(record: RunRecord) -> Problem:
@@ -150,5 +173,36 @@ def _check_machine(record: RunRecord, hardware: HardwareFacts, software: Softwar
             where=record.run_id,
             hint="Resume it on a machine with a card, or start a new run here.",
         )
-    needed = (*TRAIN_PACKAGES, *(("bitsandbytes",) if record.plan.precision.load_in_4bit.value else ()))
+    plan = record.plan
+    needed = needed_packages(load_in_4bit=plan.precision.load_in_4bit.value, optimizer=plan.optimizer.value)
     yield from check_packages(software, needed)
+
+
+def _check_memory(plan: TrainPlan, hardware: HardwareFacts) -> Iterator[Problem]:
+    """Refused where the run does not fit any more, as a new one would be; smaller passes may still help."""
+    budget, memory = budget_of(plan.rail.value, hardware), plan.memory
+    if budget is None or memory is None or budget.holds(memory):
+        return
+    if plan.batch.micro_batch.value > 1:
+        hint = "When memory runs out, the run goes on with smaller passes and the same updates."
+        yield warning("RUNTIME_MEMORY_INSUFFICIENT", shortage(memory, budget), hint=hint)
+    else:
+        hint = "End other programs that hold memory, resume it where there is more, or start a new run here."
+        yield Problem("RUNTIME_MEMORY_INSUFFICIENT", shortage(memory, budget), hint=hint)
+
+
+def _check_disk(
+    plan: TrainPlan, checkpoint: CheckpointManifest | None, hardware: HardwareFacts, *, num_present: int
+) -> tuple[Problem, ...]:
+    """Room for the checkpoints to come; one that exists says how large they are."""
+    left = plan.length.steps.value - (checkpoint.step if checkpoint else 0)
+    checkpoints = plan.checkpoints
+    if checkpoint is not None and checkpoint.files:
+        checkpoints = attrs.evolve(checkpoints, num_bytes=sum(file.num_bytes for file in checkpoint.files))
+    return check_disk(
+        checkpoints,
+        steps=left,
+        num_evaluations=plan.evaluation.count(left) if plan.evaluation else 0,
+        hardware=hardware,
+        num_present=num_present,
+    )

@@ -60,6 +60,11 @@ class RunsReport:
     num_runs: int
     output_dir: str
 
+    @property
+    def resumable(self) -> tuple[RunRow, ...]:
+        """Those that ``backprop resume`` continues."""
+        return tuple(run for run in self.runs if run.run_status.is_resumable)
+
 
 def row_data(row: RunRow) -> dict[str, Any]:
     """The row as JSON data; :func:`row_from` is its inverse."""

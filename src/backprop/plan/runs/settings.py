@@ -8,7 +8,7 @@ from backprop.plan.decision import Problem, Refused
 from backprop.plan.facts.model import ModelSource
 from backprop.plan.redaction import MASK
 from backprop.plan.runs.record import RunRecord
-from backprop.plan.settings.resolve import Layer, Source, resolve
+from backprop.plan.settings.resolve import Layer, Origin, Origins, Source, resolve
 from backprop.plan.settings.verbs.train import TrainSettings
 
 _KEPT_IN_THE_PLAN = ("model.name", "data.dataset_name", "training.output_dir")
@@ -35,6 +35,11 @@ def settings_of(record: RunRecord) -> TrainSettings | Refused:
         data=attrs.evolve(settings.data, dataset_name=data.name),
         training=attrs.evolve(settings.training, output_dir=record.plan.output_dir),
     )
+
+
+def origins_of(record: RunRecord) -> Origins:
+    """Where the run's settings came from."""
+    return Origins({setting.key: Origin(setting.source, setting.name) for setting in record.settings})
 
 
 def _unreadable(record: RunRecord, why: str) -> Problem:

@@ -68,7 +68,7 @@ def show_run(
     own = {name: getattr(record, name) for name in _SHARED}
     return ShowRunReport(
         **own,
-        resumable=record.run_status is RunStatus.FAILED,
+        resumable=record.run_status.is_resumable,
         run_dir=run_dir,
         losses=losses_of(events),
         heldout_losses=heldout_losses_of(events),

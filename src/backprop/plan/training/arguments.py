@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 from backprop.plan.decision import Decision
 from backprop.plan.facts.model import ModelFacts
-from backprop.plan.settings.training import Scheduler
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.full_precision import takes_own_adamw
+from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan
-from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail
 
 
@@ -37,7 +37,6 @@ def sft_arguments(plan: TrainPlan, *, staging_dir: str) -> dict[str, Any]:
     """
     on_cuda = plan.rail.value is Rail.CUDA
     compute = plan.precision.compute.value
-    constant = plan.learning_rate.scheduler.value is Scheduler.CONSTANT
     return {
         "output_dir": staging_dir,
         "max_steps": plan.length.steps.value,
@@ -45,7 +44,7 @@ def sft_arguments(plan: TrainPlan, *, staging_dir: str) -> dict[str, Any]:
         "gradient_accumulation_steps": plan.batch.accumulation.value,
         "learning_rate": plan.learning_rate.peak.value,
         "lr_scheduler_type": plan.learning_rate.scheduler.value.value,
-        "warmup_steps": 0 if constant else plan.learning_rate.warmup_steps.value,
+        "warmup_steps": plan.learning_rate.warmup_steps.value,
         "weight_decay": plan.weight_decay,
         "max_grad_norm": plan.max_grad_norm,
         "optim": plan.optimizer.value.value,

@@ -6,18 +6,13 @@ import attrs
 
 from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.hardware import HardwareFacts
-from backprop.plan.facts.model import ModelFacts
+from backprop.plan.memory.optimizer_state import state_bytes
+from backprop.plan.memory.static import trainable_parameters
 from backprop.plan.quantity import gib
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer, TrainingSettings
+from backprop.plan.settings.training import TrainingSettings
 from backprop.plan.training.chosen import set_by
-from backprop.plan.training.precision import NumberFormat
-
-STATELESS = frozenset({Optimizer.SGD, Optimizer.ADAFACTOR})
-"""Plain SGD has no state, Adafactor's is a row and a column of each matrix."""
-BYTES_IN_8_BITS = 2 * (1 + 4 / 256)
-"""Two states of a byte, each with a float32 scale for every 256 numbers."""
-BYTES_IN_32_BITS = 2 * 4
+from backprop.plan.training.memory import Workload
 
 
 @attrs.frozen
@@ -30,54 +25,55 @@ class CheckpointPlan:
     every: Decision[int]
     keep: int
     """Newest checkpoints kept; the best one by held-out loss is kept besides."""
+    num_bytes: int | None = None
+    """Size of one: what is trained and the optimizer's states; None before those are known."""
 
 
-def plan_checkpoints(settings: TrainingSettings, *, steps: int, origins: Origins) -> CheckpointPlan:
-    """As often as asked, and at the end."""
+def plan_checkpoints(settings: TrainingSettings, *, origins: Origins, num_bytes: int | None = None) -> CheckpointPlan:
+    """As often as asked, however long the run is; the trainer saves at its end besides."""
     asked = settings.save_steps
     every = set_by(origins, "training.save_steps", asked) or Decision(
         asked, "default", "What a crash can cost at most; the last step is always saved."
     )
-    if every.value > steps:
-        every = Decision(steps, "the last step", f"The run ends before {every.value} steps.")
-    return CheckpointPlan(every=every, keep=settings.keep_checkpoints)
+    return CheckpointPlan(every=every, keep=settings.keep_checkpoints, num_bytes=num_bytes)
 
 
-def full_checkpoint_bytes(model: ModelFacts, weights: NumberFormat, optimizer: Optimizer) -> int:
-    """Size of a checkpoint of every weight and of the optimizer's states."""
-    return model.num_parameters * weights.num_bytes + _state_bytes(model, weights, optimizer)
-
-
-def _state_bytes(model: ModelFacts, weights: NumberFormat, optimizer: Optimizer) -> int:
-    if optimizer in STATELESS:
-        return 0
-    if optimizer.has_8bit_states:
-        # transformers tells bitsandbytes to keep the states of embeddings in float32.
-        embedding = model.vocab_size * model.hidden_size
-        return round((model.num_parameters - embedding) * BYTES_IN_8_BITS + embedding * BYTES_IN_32_BITS)
-    return 2 * model.num_parameters * weights.num_bytes
+def checkpoint_bytes(workload: Workload) -> int:
+    """Size of the tensors in a checkpoint: everything that is trained, and what the optimizer keeps of it."""
+    training = workload.training
+    trained = trainable_parameters(workload.model, training)
+    return sum(group.count * group.numel * group.itemsize for group in trained) + state_bytes(trained, training)
 
 
 def check_disk(
-    plan: CheckpointPlan, *, checkpoint_bytes: int, steps: int, num_evaluations: int, hardware: HardwareFacts
+    plan: CheckpointPlan,
+    *,
+    steps: int,
+    num_evaluations: int,
+    hardware: HardwareFacts,
+    num_present: int = 0,
 ) -> tuple[Problem, ...]:
     """Refused when the checkpoints that stand together at the worst moment do not fit.
 
     A checkpoint is complete before an older one goes, so that is one more than are kept, and the best one besides;
-    each evaluation may find a new best one, which is saved at once.
+    each evaluation may find a new best one, which is saved at once. ``steps`` and ``num_evaluations`` are those to
+    come, ``num_present`` the checkpoints that the disk has already.
     """
     free = hardware.disk_free_bytes
-    saved = -(-steps // plan.every.value) + num_evaluations
-    together = min(saved, plan.keep + 1 + (num_evaluations > 0))
-    needed = together * checkpoint_bytes
-    if free is None or needed <= free:
+    if free is None or plan.num_bytes is None or steps <= 0:
         return ()
+    saved = -(-steps // plan.every.value) + num_evaluations
+    together = min(num_present + saved, plan.keep + 1 + (num_evaluations > 0))
+    more = max(1, together - num_present)
+    needed = more * plan.num_bytes
+    if needed <= free:
+        return ()
+    beside = f" ({num_present} of them there already)" if num_present else ""
     return (
         Problem(
             "RUNTIME_DISK_FULL",
-            f"Checkpoints of {gib(checkpoint_bytes)}, of which {together} stand together, take"
-            f" {gib(needed)},"
-            f" and {gib(free)} are free.",
+            f"Checkpoints of {gib(plan.num_bytes)}, of which {together} stand together{beside}, take {gib(needed)}, "
+            f"and {gib(free)} are free.",
             where="--output",
             hint="Free some space, choose another disk with --output, raise --save-steps or lower --keep-checkpoints.",
         ),

@@ -17,5 +17,10 @@ def set_by(origins: Origins, key: str, value: T) -> Decision[T] | None:
 
 def given(origins: Origins, key: str, value: T) -> Decision[T]:
     """A value that is certainly the user's; a library call has no origin and is named by the key."""
+    return Decision(value, f"set by {name_of(origins, key)}", "You asked for it.")
+
+
+def name_of(origins: Origins, key: str, otherwise: str | None = None) -> str:
+    """What set a value, as a message names it: a flag, a variable, a file; ``otherwise``, else the key, of a call."""
     origin = origins.of(key)
-    return Decision(value, f"set by {origin.name if origin else key}", "You asked for it.")
+    return origin.name if origin else otherwise or key

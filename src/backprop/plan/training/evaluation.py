@@ -22,6 +22,10 @@ class EvaluationPlan:
     patience: int | None
     """Evaluations without a better loss after which the run stops; None never."""
 
+    def count(self, steps: int) -> int:
+        """Evaluations in so many steps, that of the last one included."""
+        return -(-steps // self.every.value)
+
 
 @attrs.frozen
 class EvaluationState:

@@ -24,6 +24,8 @@ class TrainFacts:
     data: DataFacts | Absent
     hardware: HardwareFacts
     software: SoftwareFacts
+    output_absent: Absent | None = None
+    """Why nothing can be written where the output is to go; None when it can."""
 
 
 def plan_sequence_length(settings: ModelSettings, model: ModelFacts | Absent, *, origins: Origins) -> Decision[int]:

@@ -19,7 +19,7 @@ from backprop.plan.training.batch import UpdatePlan
 from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.fit import FitPlan, plan_fit
 from backprop.plan.training.full_precision import plan_full_precision
-from backprop.plan.training.memory import MemoryBudget, budget_of, workload_of
+from backprop.plan.training.memory import MemoryBudget, Workload, budget_of, workload_of
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
 from backprop.plan.training.rail import Rail
@@ -48,6 +48,17 @@ class Sequences:
 
 
 @attrs.frozen
+class Parts:
+    """What a run is made of, before there are sequences: formats, adapter, optimizer, attention."""
+
+    precision: PrecisionPlan
+    adapter: AdapterPlan | None
+    """None where every weight is trained."""
+    optimizer: Decision[Optimizer]
+    attention: Decision[AttentionKernel]
+
+
+@attrs.frozen
 class Footprint:
     """What a run holds in memory, by which decisions, and where."""
 
@@ -56,6 +67,7 @@ class Footprint:
     """None where every weight is trained."""
     optimizer: Decision[Optimizer]
     attention: Decision[AttentionKernel]
+    workload: Workload
     fit: FitPlan
     budget: MemoryBudget | None
     too_large: Problem | None
@@ -71,40 +83,59 @@ def plan_footprint(
     settings: TrainSettings, place: Place, *, update: UpdatePlan, sequences: Sequences, origins: Origins
 ) -> Footprint | tuple[Problem, ...]:
     """Decide all of it, or say what stands against it; a footprint need not fit."""
-    full = settings.training.mode is TrainMode.FULL
-    precision = _precision(settings, place, origins)
-    adapter = None if full else plan_adapter(settings.lora, place.model, origins=origins)
-    optimizer = plan_optimizer(
-        settings.training.optim,
-        rail=place.rail,
-        hardware=place.hardware,
-        software=place.software,
-        origins=origins,
-        offloads=full and settings.training.full_ft_offload,
-    )
-    problems = tuple(part for part in (precision, adapter, optimizer) if isinstance(part, Problem))
-    if isinstance(precision, Problem) or isinstance(adapter, Problem) or isinstance(optimizer, Problem):
-        return problems
-    attention = plan_attention(place.model)
+    parts = plan_parts(settings, place, origins=origins)
+    if not isinstance(parts, Parts):
+        return parts
     workload = workload_of(
         place.model,
         rail=place.rail,
         hardware=place.hardware,
-        precision=precision,
-        adapter=adapter,
-        optimizer=optimizer.value,
-        attention=attention,
+        precision=parts.precision,
+        adapter=parts.adapter,
+        optimizer=parts.optimizer.value,
+        attention=parts.attention,
         sequence=sequences.longest,
         is_packed=sequences.is_packed,
         longest_heldout=sequences.longest_heldout,
         objective=sequences.objective,
-        offloads=full and settings.training.full_ft_offload,
+        offloads=_offloads(settings),
     )
     budget = budget_of(place.rail, place.hardware)
     asked = settings.lora.use_gradient_checkpointing
     fit = plan_fit(workload, update, checkpointing=asked, budget=budget, origins=origins)
     too_large = check_ceiling(settings.training, place.model, place.rail, place.hardware, origins=origins)
-    return Footprint(precision, adapter, optimizer, attention, fit, budget, too_large)
+    return Footprint(parts.precision, parts.adapter, parts.optimizer, parts.attention, workload, fit, budget, too_large)
+
+
+def plan_parts(settings: TrainSettings, place: Place, *, origins: Origins) -> Parts | tuple[Problem, ...]:
+    """The parts, or every problem that one of them has."""
+    full = settings.training.mode is TrainMode.FULL
+    precision = _precision(settings, place, origins)
+    adapter = None if full else plan_adapter(settings.lora, place.model, origins=origins)
+    optimizer = plan_run_optimizer(
+        settings, rail=place.rail, hardware=place.hardware, software=place.software, origins=origins
+    )
+    if isinstance(precision, Problem) or isinstance(adapter, Problem) or isinstance(optimizer, Problem):
+        return tuple(part for part in (precision, adapter, optimizer) if isinstance(part, Problem))
+    return Parts(precision, adapter, optimizer, plan_attention(place.model))
+
+
+def plan_run_optimizer(
+    settings: TrainSettings, *, rail: Rail, hardware: HardwareFacts, software: SoftwareFacts, origins: Origins
+) -> Decision[Optimizer] | Problem:
+    """The optimizer of the mode that is asked for; the one part that does not depend on the model."""
+    return plan_optimizer(
+        settings.training.optim,
+        rail=rail,
+        hardware=hardware,
+        software=software,
+        origins=origins,
+        offloads=_offloads(settings),
+    )
+
+
+def _offloads(settings: TrainSettings) -> bool:
+    return settings.training.mode is TrainMode.FULL and settings.training.full_ft_offload
 
 
 def _precision(settings: TrainSettings, place: Place, origins: Origins) -> PrecisionPlan | Problem:

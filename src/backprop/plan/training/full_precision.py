@@ -12,8 +12,9 @@ from backprop.plan.facts.model import ModelFacts
 from backprop.plan.settings.model import Dtype, ModelSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer, TrainingSettings
-from backprop.plan.training.chosen import given
-from backprop.plan.training.precision import NumberFormat, PrecisionPlan, check_formats, plan_compute
+from backprop.plan.training.chosen import given, name_of
+from backprop.plan.training.number_format import NumberFormat
+from backprop.plan.training.precision import PrecisionPlan, plan_compute
 from backprop.plan.training.rail import Rail
 
 WHOLE_WEIGHTS = Decision(False, "full fine-tuning", "4-bit weights cannot be updated.")
@@ -44,22 +45,30 @@ def plan_full_precision(
     unfit = _check_trainable(model_settings, model, origins)
     if unfit is not None:
         return unfit
-    asked_float32 = model_settings.dtype is Dtype.FLOAT32
-    if rail is Rail.CPU:
-        compute = _on_the_cpu(model_settings, training, hardware, origins)
-        return check_formats(training, rail, compute) or PrecisionPlan(load_in_4bit=WHOLE_WEIGHTS, compute=compute)
-    # float32 weights under half-precision arithmetic are mixed precision: --dtype float32 leaves the arithmetic alone.
-    arithmetic = attrs.evolve(model_settings, dtype=Dtype.AUTO) if asked_float32 else model_settings
-    compute = plan_compute(arithmetic, training, rail, hardware, origins)
-    wrong = check_formats(training, rail, compute)
-    if wrong is not None:
-        return wrong
+    compute = plan_full_compute(model_settings, training, rail, hardware, origins)
+    if isinstance(compute, Problem):
+        return compute
     held = None
-    if asked_float32:
+    if rail is not Rail.CPU and model_settings.dtype is Dtype.FLOAT32:
         held = given(origins, "model.dtype", NumberFormat.FLOAT32)
-    elif compute.value is NumberFormat.FLOAT16:
+    elif rail is not Rail.CPU and compute.value is NumberFormat.FLOAT16:
         held = Decision(NumberFormat.FLOAT32, "float16 arithmetic", "float16 weights cannot take up small updates.")
     return PrecisionPlan(load_in_4bit=WHOLE_WEIGHTS, compute=compute, held=held)
+
+
+def plan_full_compute(
+    model: ModelSettings, training: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins
+) -> Decision[NumberFormat] | Problem:
+    """The format of the arithmetic; float32 on the CPU unless asked otherwise.
+
+    float32 weights under half-precision arithmetic are mixed precision: --dtype float32 is about the weights alone.
+    """
+    if rail is Rail.CPU:
+        if training.bf16 or training.fp16 or model.dtype is not Dtype.AUTO:
+            return plan_compute(model, training, rail, hardware, origins)
+        return Decision(NumberFormat.FLOAT32, "full fine-tuning on the CPU", "Small updates are kept as they are.")
+    arithmetic = attrs.evolve(model, dtype=Dtype.AUTO) if model.dtype is Dtype.FLOAT32 else model
+    return plan_compute(arithmetic, training, rail, hardware, origins)
 
 
 def plan_rounding(precision: PrecisionPlan, optimizer: Optimizer) -> Decision[Rounding] | None:
@@ -84,18 +93,9 @@ def takes_own_adamw(optimizer: Optimizer, precision: PrecisionPlan, *, offloads:
     return optimizer in ROUNDED_BY_US and (offloads or precision.storage is NumberFormat.BFLOAT16)
 
 
-def _on_the_cpu(
-    model: ModelSettings, training: TrainingSettings, hardware: HardwareFacts, origins: Origins
-) -> Decision[NumberFormat]:
-    if training.bf16 or training.fp16 or model.dtype is not Dtype.AUTO:
-        return plan_compute(model, training, Rail.CPU, hardware, origins)
-    return Decision(NumberFormat.FLOAT32, "full fine-tuning on the CPU", "Small updates are kept as they are.")
-
-
 def _check_trainable(settings: ModelSettings, model: ModelFacts, origins: Origins) -> Problem | None:
     if settings.load_in_4bit:
-        origin = origins.of("model.load_in_4bit")
-        where = origin.name if origin else "--load-in-4bit"
+        where = name_of(origins, "model.load_in_4bit", "--load-in-4bit")
         return Problem(
             "CONFIG_INVALID_SETTING",
             f"{where} cannot go with --mode full: weights in 4 bits cannot be updated.",

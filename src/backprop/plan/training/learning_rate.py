@@ -11,7 +11,7 @@ from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Scheduler, TrainingSettings, TrainMode
-from backprop.plan.training.chosen import given, set_by
+from backprop.plan.training.chosen import given, name_of, set_by
 
 FULL_FINE_TUNING_RATE = 2e-5
 LORA_RATE = 10 * FULL_FINE_TUNING_RATE
@@ -64,7 +64,12 @@ def plan_learning_rate(settings: TrainingSettings, *, steps: int, origins: Origi
     scheduler = set_by(origins, "training.lr_scheduler_type", settings.lr_scheduler_type) or Decision(
         settings.lr_scheduler_type, "default", "The rate falls smoothly to zero at the last step."
     )
+    if scheduler.value is Scheduler.CONSTANT:
+        return LearningRatePlan(peak=peak, scheduler=scheduler, warmup_steps=_NO_WARMUP)
     return LearningRatePlan(peak=peak, scheduler=scheduler, warmup_steps=_warmup(settings, steps, origins))
+
+
+_NO_WARMUP = Decision(0, "constant schedule", "The rate is the peak from the first step; constant_with_warmup rises.")
 
 
 def _clamped(method: Objective, asked: Decision[float]) -> Decision[float]:
@@ -75,17 +80,17 @@ def _clamped(method: Objective, asked: Decision[float]) -> Decision[float]:
     return Decision(clamp.taken, f"clamp of {method.value}", why)
 
 
-def check_clamp(settings: TrainingSettings, plan: LearningRatePlan, *, origins: Origins) -> tuple[Problem, ...]:
+def check_clamp(settings: TrainingSettings, *, origins: Origins) -> tuple[Problem, ...]:
     """A warning where another rate is taken than the one that was asked for."""
-    if settings.learning_rate in (None, plan.peak.value):
+    asked, clamp = settings.learning_rate, CLAMPS.get(settings.method)
+    if asked is None or clamp is None or asked < clamp.bound:
         return ()
-    origin = origins.of("training.learning_rate")
     return (
         warning(
             "CONFIG_INVALID_SETTING",
-            f"The learning rate is {plan.peak.value:g}, not {settings.learning_rate:g}: {plan.peak.why}",
-            where=origin.name if origin else "--lr",
-            hint=f"Pass a rate below {CLAMPS[settings.method].bound:g} to --lr.",
+            f"The learning rate is {clamp.taken:g}, not {asked:g}. {clamp.why}",
+            where=name_of(origins, "training.learning_rate", "--lr"),
+            hint=f"Pass a rate below {clamp.bound:g} to --lr.",
         ),
     )
 
@@ -102,26 +107,38 @@ def _warmup(settings: TrainingSettings, steps: int, origins: Origins) -> Decisio
     return Decision(value, "10 steps, at most a tenth", "A gentle start, while the optimizer's averages fill.")
 
 
-def check_learning_rate(plan: LearningRatePlan, *, steps: int, origins: Origins) -> tuple[Problem, ...]:
+def check_learning_rate(
+    settings: TrainingSettings, plan: LearningRatePlan, *, steps: int, origins: Origins
+) -> tuple[Problem, ...]:
     """A warm-up that never ends, or that the schedule ignores."""
-    problems = []
-    if plan.warmup_steps.value >= steps and plan.warmup_steps.value > 0:
-        problems.append(
+    name = _warmup_name(settings, origins)
+    if name is None:
+        return ()
+    if plan.scheduler.value is Scheduler.CONSTANT:
+        return (
             warning(
                 "CONFIG_INVALID_SETTING",
-                f"The warm-up of {plan.warmup_steps.value} steps is not over when the run ends after {steps}.",
-                where=plan.warmup_steps.rule.removeprefix("set by "),
-                hint="Lower --warmup-steps, or train longer.",
-            )
-        )
-    warmup_asked = origins.of("training.warmup_steps") or origins.of("training.warmup_ratio")
-    if plan.scheduler.value is Scheduler.CONSTANT and warmup_asked is not None:
-        problems.append(
-            warning(
-                "CONFIG_INVALID_SETTING",
-                f"{warmup_asked.name} has no effect with --lr-scheduler constant.",
-                where=warmup_asked.name,
+                f"{name} has no effect with --lr-scheduler constant.",
+                where=name,
                 hint="Use --lr-scheduler constant_with_warmup.",
-            )
+            ),
         )
-    return tuple(problems)
+    if plan.warmup_steps.value < steps or plan.warmup_steps.value == 0:
+        return ()
+    return (
+        warning(
+            "CONFIG_INVALID_SETTING",
+            f"The warm-up of {plan.warmup_steps.value} steps is not over when the run ends after {steps}.",
+            where=name,
+            hint="Lower --warmup-steps, or train longer.",
+        ),
+    )
+
+
+def _warmup_name(settings: TrainingSettings, origins: Origins) -> str | None:
+    """What asked for a warm-up; None when it is left to the planner, whose warm-up is always over in time."""
+    if settings.warmup_steps is not None:
+        return name_of(origins, "training.warmup_steps", "--warmup-steps")
+    if settings.warmup_ratio is not None:
+        return name_of(origins, "training.warmup_ratio", "--warmup-ratio")
+    return None

@@ -21,7 +21,8 @@ from backprop.plan.memory.training import MemoryMethod, TrainingShape
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.full_precision import takes_own_adamw
-from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.number_format import NumberFormat
+from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail
 
 HOPPER_WORKSPACE_BYTES = 2 * 32 * 2**20

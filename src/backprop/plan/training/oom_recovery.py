@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import attrs
@@ -51,7 +51,7 @@ class GoOn:
 
 @attrs.frozen
 class GiveUp:
-    """Command: end the run. ``why`` is a sentence; the next steps depend on the plan, see :func:`exhausted`."""
+    """Command: end the run. ``why`` is a sentence; see :func:`exhausted`."""
 
     why: str
 
@@ -105,33 +105,15 @@ def with_recovery(plan: TrainPlan, state: RecoveryState) -> TrainPlan:
     return attrs.evolve(plan, batch=batch)
 
 
-def exhausted(plan: TrainPlan, event: OutOfMemory, command: GiveUp) -> Problem:
-    """How a run ends that no smaller pass can help, with what would make a new one fit."""
+def exhausted(event: OutOfMemory, command: GiveUp) -> Problem:
+    """How a run ends that no smaller pass can help.
+
+    What would make a new one fit depends on the memory plan, which did not hold here: no change is named as enough.
+    """
     return Problem(
         "RUNTIME_OOM_RECOVERY_EXHAUSTED",
         f"Memory ran out in {event.during.value} after step {event.step}. {command.why}",
-        hint=f"Start a new run with {' or '.join(_savings(plan))}.",
     )
-
-
-def _savings(plan: TrainPlan) -> Iterator[str]:
-    longest = _longest_sequence(plan)
-    if longest > 1:
-        yield f"--max-seq-length {longest // 2} (its longest sequence has {longest} tokens)"
-    if not plan.gradient_checkpointing.value:
-        yield "--gradient-checkpointing"
-    if plan.adapter is None:
-        yield "--mode lora"
-    elif plan.adapter.rank.value > 1:
-        yield f"--lora-r {plan.adapter.rank.value // 2}"
-
-
-def _longest_sequence(plan: TrainPlan) -> int:
-    batch, tokens = plan.batch, plan.data.train.tokens
-    if batch.packed_length is not None:
-        return batch.packed_length.value
-    longest = max((length for length, _ in tokens.length_counts), default=0) if tokens else 0
-    return min(longest, batch.sequence_length.value) or batch.sequence_length.value
 
 
 def _told(state: RecoveryState, event: OutOfMemory) -> Recovered:

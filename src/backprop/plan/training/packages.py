@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from backprop.plan.decision import Problem
 from backprop.plan.facts.software import SoftwareFacts
+from backprop.plan.settings.training import Optimizer
 
 TRAIN_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
 GENERATE_PACKAGES = ("torch", "transformers", "peft", "safetensors")
+
+
+def needed_packages(*, load_in_4bit: bool, optimizer: Optimizer) -> tuple[str, ...]:
+    """What executing a training plan takes in all."""
+    needs_bitsandbytes = load_in_4bit or optimizer.has_8bit_states
+    return (*TRAIN_PACKAGES, *(("bitsandbytes",) if needs_bitsandbytes else ()))
 
 
 def check_packages(software: SoftwareFacts, needed: tuple[str, ...]) -> tuple[Problem, ...]:

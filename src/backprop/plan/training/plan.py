@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
-from backprop.plan.decision import Decision, Problem, Refused, errors_among, warning, warnings_among
+from backprop.plan.decision import Decision, Problem, Refused, errors_among, warnings_among
 from backprop.plan.facts.absent import Absent
-from backprop.plan.facts.dataset import DataFacts, DatasetFacts
-from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
+from backprop.plan.facts.dataset import DataFacts
+from backprop.plan.facts.model import ModelFacts, TokenizerFacts
 from backprop.plan.memory.attention import AttentionKernel
-from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
-from backprop.plan.training.adapter import AdapterPlan, plan_adapter
-from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing, plan_update
-from backprop.plan.training.ceiling import check_ceiling
-from backprop.plan.training.checkpoints import CheckpointPlan, plan_checkpoints
-from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
-from backprop.plan.training.facts import TrainFacts, plan_sequence_length
-from backprop.plan.training.fit import FitPlan
-from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
-from backprop.plan.training.full import plan_full
+from backprop.plan.training.adapter import AdapterPlan
+from backprop.plan.training.batch import BatchPlan
+from backprop.plan.training.beforehand import check_always, check_undrafted, choose_tokenizer
+from backprop.plan.training.checkpoints import CheckpointPlan
+from backprop.plan.training.draft import Draft, check_draft, draft_run
+from backprop.plan.training.evaluation import EvaluationPlan
+from backprop.plan.training.facts import TrainFacts
+from backprop.plan.training.footprint import Footprint, Place
 from backprop.plan.training.full_precision import Rounding
-from backprop.plan.training.learning_rate import (
-    LearningRatePlan,
-    check_clamp,
-    check_learning_rate,
-    plan_learning_rate,
-)
-from backprop.plan.training.length import LengthPlan, plan_length
+from backprop.plan.training.learning_rate import LearningRatePlan
+from backprop.plan.training.length import LengthPlan
 from backprop.plan.training.memory import MemoryBudget
-from backprop.plan.training.mode import check_mode
-from backprop.plan.training.objective import SUPERVISED, ObjectivePlan, check_objective, plan_objective
+from backprop.plan.training.objective import SUPERVISED, ObjectivePlan
 from backprop.plan.training.offload import OffloadPlan
-from backprop.plan.training.optimizer import plan_optimizer
-from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
 from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
-from backprop.plan.training.room import check_room, refuse_too_large
-from backprop.plan.training.targets import check_targets
 from backprop.plan.training.throughput import ThroughputPlan, plan_throughput
-
-_BROKEN_SHOWN = 3
-"""Rows that cannot be used which a refusal names; the others are counted."""
 
 
 @attrs.frozen
@@ -98,235 +85,76 @@ class TrainPlan:
 
 def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> TrainPlan | Refused:
     """Decide everything about a run, or say everything that stands against it."""
-    model, data, hardware, software = facts.model, facts.data, facts.hardware, facts.software
-    rail = plan_rail(settings.training.backend, hardware, origins=origins)
-    full = settings.training.mode is TrainMode.FULL
-    absent = [fact.problem for fact in (model, data) if isinstance(fact, Absent)]
-    tokenizer, tokenizer_problems = _tokenizer(settings, facts)
-    missing = () if settings.dry_run else check_packages(software, TRAIN_PACKAGES)
-    if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
-        optimizer = (
-            plan_optimizer(
-                settings.training.optim,
-                rail=rail.value,
-                hardware=hardware,
-                software=software,
-                origins=origins,
-                offloads=full and settings.training.full_ft_offload,
-            )
-            if isinstance(rail, Decision)
-            else rail
-        )
-        adapter = () if isinstance(model, Absent) or full else (plan_adapter(settings.lora, model, origins=origins),)
-        stopped = [p for p in (rail, optimizer, *adapter) if isinstance(p, Problem)]
-        return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
-
-    place = Place(model, hardware, software, rail.value)
-    method = settings.training.method
-    update = plan_update(settings.training, rail=rail.value, hardware=hardware, objective=method, origins=origins)
-    objective, of_objective = plan_objective(settings.training, data.train, origins=origins)
-    shape = _sequences(settings, place, data=data, update=update, origins=origins)
-    footprint = plan_footprint(settings, place, update=update, sequences=shape.for_memory(data), origins=origins)
-    batch = shape.batch(update, footprint.fit if isinstance(footprint, Footprint) else None)
-    length = plan_length(settings.training, data=data.train, batch=batch, origins=origins)
-    steps = length.steps.value
-    rate = plan_learning_rate(settings.training, steps=steps, origins=origins)
-    evaluation = plan_evaluation(settings.training, heldout_rows=_rows(data), steps=steps, origins=origins)
-    checkpoints = plan_checkpoints(settings.training, steps=steps, origins=origins)
-    whole = plan_full(
-        settings.training,
-        model=model,
-        rail=rail.value,
-        hardware=hardware,
-        precision=footprint.precision if isinstance(footprint, Footprint) else None,
-        optimizer=footprint.optimizer.value if isinstance(footprint, Footprint) else None,
-        checkpoints=checkpoints,
-        steps=steps,
-        num_evaluations=-(-steps // evaluation.every.value) if evaluation else 0,
-    )
-    problems = (
-        *tokenizer_problems,
-        *missing,
-        *(() if isinstance(footprint, Footprint) else footprint),
-        *_check_size(settings, place, footprint, sequences=shape.for_memory(data), data=data, origins=origins),
-        *whole.problems,
-        *check_mode(settings, origins=origins),
-        *check_objective(settings, method=method, origins=origins),
-        *of_objective,
-        *_broken_rows(data),
-        *(
-            problem
-            for part in (data.train, data.heldout)
-            if part is not None
-            for problem in check_targets(
-                part, settings.data, sequence_length=batch.sequence_length.value, objective=method
-            )
-        ),
-        *check_learning_rate(rate, steps=steps, origins=origins),
-        *check_clamp(settings.training, rate, origins=origins),
-        *check_evaluation(settings.training, evaluation),
-    )
+    rail = plan_rail(settings.training.backend, facts.hardware, origins=origins)
+    always = check_always(settings, facts, origins=origins)
+    model, data = facts.model, facts.data
+    if isinstance(rail, Problem):
+        return _refused((*always, rail, *check_undrafted(settings, facts, None, origins=origins)))
+    if isinstance(model, Absent) or isinstance(data, Absent):
+        return _refused((*always, *check_undrafted(settings, facts, rail.value, origins=origins)))
+    place = Place(model, facts.hardware, facts.software, rail.value)
+    draft = draft_run(settings, place, data, origins=origins)
+    problems = (*always, *check_draft(draft, settings, place, data, origins=origins))
     if errors_among(problems):
-        return Refused(tuple(dict.fromkeys((*errors_among(problems), *warnings_among(problems)))))
-    assert isinstance(footprint, Footprint)
+        return _refused(problems)
+    plan = _accepted(draft, settings, place, rail=rail, data=data)
+    return attrs.evolve(plan, tokenizer=choose_tokenizer(settings, facts)[0], warnings=problems)
+
+
+def _refused(problems: Iterable[Problem]) -> Refused:
+    """What stops the run first, then the warnings; each once."""
+    found = tuple(problems)
+    return Refused(tuple(dict.fromkeys((*errors_among(found), *warnings_among(found)))))
+
+
+def _accepted(
+    draft: Draft, settings: TrainSettings, place: Place, *, rail: Decision[Rail], data: DataFacts
+) -> TrainPlan:
+    """The draft as a plan, still without its tokenizer and warnings."""
+    footprint, asked = draft.footprint, settings.training
+    assert isinstance(footprint, Footprint), "its problems would have refused the run"
     return TrainPlan(
-        model=model,
-        tokenizer=tokenizer,
+        model=place.model,
+        tokenizer=None,
         data=data,
         rail=rail,
         precision=footprint.precision,
         trust_remote_code=settings.model.trust_remote_code,
         adapter=footprint.adapter,
         attention=footprint.attention,
-        batch=batch,
+        batch=draft.batch,
         shuffle=settings.data.shuffle,
-        length=length,
-        learning_rate=rate,
+        length=draft.length,
+        learning_rate=draft.learning_rate,
         optimizer=footprint.optimizer,
-        weight_decay=settings.training.weight_decay,
-        max_grad_norm=settings.training.max_grad_norm,
+        weight_decay=asked.weight_decay,
+        max_grad_norm=asked.max_grad_norm,
         gradient_checkpointing=footprint.fit.gradient_checkpointing,
         memory=footprint.fit.memory,
         budget=footprint.budget,
-        throughput=plan_throughput(
-            model,
-            rail=rail.value,
-            hardware=hardware,
-            precision=footprint.precision,
-            adapter=footprint.adapter,
-            recomputes=footprint.fit.gradient_checkpointing.value,
-            sequence=shape.for_memory(data).longest,
-            tokens_per_step=None if length.tokens is None else length.tokens / steps,
-            objective=method,
-        ),
-        evaluation=evaluation,
-        checkpoints=checkpoints,
-        logging_steps=settings.training.logging_steps,
-        seed=settings.training.seed,
-        output_dir=settings.training.output_dir,
-        warnings=warnings_among(problems),
-        mode=settings.training.mode,
-        rounding=whole.rounding,
-        offload=whole.offload,
-        objective=objective,
+        throughput=_throughput(draft, footprint, place),
+        evaluation=draft.evaluation,
+        checkpoints=draft.checkpoints,
+        logging_steps=asked.logging_steps,
+        seed=asked.seed,
+        output_dir=asked.output_dir,
+        mode=asked.mode,
+        rounding=draft.full.rounding,
+        offload=draft.full.offload,
+        objective=draft.objective,
     )
 
 
-def _check_size(
-    settings: TrainSettings,
-    place: Place,
-    footprint: Footprint | tuple[Problem, ...],
-    *,
-    sequences: Sequences,
-    data: DataFacts,
-    origins: Origins,
-) -> tuple[Problem, ...]:
-    """One refusal for a model that is too large: by its parameters, or else by its memory."""
-    known = footprint if isinstance(footprint, Footprint) else None
-    if known is not None:
-        too_large = known.too_large
-    else:
-        too_large = check_ceiling(settings.training, place.model, place.rail, place.hardware, origins=origins)
-    if too_large is not None:
-        return (refuse_too_large(too_large, settings, place, known, sequences=sequences, data=data),)
-    return check_room(settings, place, known, sequences=sequences, data=data) if known else ()
-
-
-@attrs.frozen
-class _SequencePlan:
-    """How rows become sequences."""
-
-    length: Decision[int]
-    packing: Decision[bool]
-    packed_length: Decision[int] | None
-    objective: Objective
-
-    def for_memory(self, data: DataFacts) -> Sequences:
-        """The longest sequence that there is, or that there may be where rows were not tokenized."""
-        heldout = self._longest_row(data.heldout) if data.heldout else None
-        if self.packed_length is not None:
-            return Sequences(self.packed_length.value, is_packed=True, longest_heldout=heldout)
-        longest = self._longest_row(data.train)
-        return Sequences(longest, is_packed=False, longest_heldout=heldout, objective=self.objective)
-
-    def _longest_row(self, data: DatasetFacts) -> int:
-        lengths = data.tokens.length_counts if data.tokens else ()
-        return max((length for length, _ in lengths), default=self.length.value)
-
-    def batch(self, update: UpdatePlan, fit: FitPlan | None) -> BatchPlan:
-        return BatchPlan(
-            micro_batch=fit.micro_batch if fit else update.micro_batch,
-            accumulation=fit.accumulation if fit else update.accumulation,
-            effective=update.effective,
-            packing=self.packing,
-            sequence_length=self.length,
-            packed_length=self.packed_length,
-        )
-
-
-def _sequences(
-    settings: TrainSettings, place: Place, *, data: DataFacts, update: UpdatePlan, origins: Origins
-) -> _SequencePlan:
-    longest = plan_sequence_length(settings.model, place.model, origins=origins)
-    packing, packed_length = plan_packing(
-        settings.data.packing,
+def _throughput(draft: Draft, footprint: Footprint, place: Place) -> ThroughputPlan:
+    length = draft.length
+    return plan_throughput(
+        place.model,
         rail=place.rail,
-        data=data.train,
-        sequence_length=longest.value,
-        effective=update.effective,
-        objective=settings.training.method,
-        origins=origins,
-    )
-    return _SequencePlan(longest, packing, packed_length, settings.training.method)
-
-
-def _tokenizer(settings: TrainSettings, facts: TrainFacts) -> tuple[TokenizerFacts | None, tuple[Problem, ...]]:
-    if not isinstance(facts.tokenizer, Absent):
-        return facts.tokenizer, ()
-    problem = facts.tokenizer.problem
-    model = facts.model
-    shape_only = not isinstance(model, Absent) and model.source is ModelSource.TABLE
-    if settings.dry_run and shape_only:
-        note = warning(
-            problem.code,
-            f"Without the tokenizer the rows are counted but not tokenized: {problem.message}",
-            where=problem.where,
-            hint=problem.hint,
-        )
-        return None, (note,)
-    return None, (problem,)
-
-
-def _rows(data: DataFacts) -> int | None:
-    heldout = data.heldout
-    if heldout is None:
-        return None
-    return heldout.tokens.sequences if heldout.tokens else heldout.rows
-
-
-def _broken_rows(data: DataFacts) -> tuple[Problem, ...]:
-    parts = [part for part in (data.train, data.heldout) if part is not None]
-    shown = tuple(problem for part in parts for problem in part.broken)[:_BROKEN_SHOWN]
-    more = sum(part.num_broken for part in parts) - len(shown)
-    if not more:
-        return shown
-    message = f"And {more:,} more {'row' if more == 1 else 'rows'} that cannot be used."
-    hint = "`backprop validate` lists them, each with its line, its key and what to do."
-    return (*shown, Problem("INPUT_DATASET_INVALID", message, hint=hint))
-
-
-def extend_plan(plan: TrainPlan, *, steps: int) -> TrainPlan:
-    """The same plan over more steps: the schedule is stretched to the new end, everything else stays."""
-    ratio = steps / plan.length.steps.value
-    length = plan.length
-    why = f"Extended from {length.steps.value}; the schedule now ends at the new last step."
-    return attrs.evolve(
-        plan,
-        length=attrs.evolve(
-            length,
-            steps=Decision(steps, "set by --steps", why),
-            epochs=length.epochs * ratio,
-            tokens=None if length.tokens is None else round(length.tokens * ratio),
-            supervised_tokens=None if length.supervised_tokens is None else round(length.supervised_tokens * ratio),
-        ),
+        hardware=place.hardware,
+        precision=footprint.precision,
+        adapter=footprint.adapter,
+        recomputes=footprint.fit.gradient_checkpointing.value,
+        sequence=draft.sequences.longest,
+        tokens_per_step=None if length.tokens is None else length.tokens / length.steps.value,
+        objective=draft.sequences.objective,
     )

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Mapping
 
 import attrs
 
-from backprop.plan.decision import Decision, Problem
+from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.facts.software import SoftwareFacts
-from backprop.plan.settings.model import Dtype, ModelSettings
+from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings
-from backprop.plan.training.chosen import given
+from backprop.plan.training.chosen import given, name_of
+from backprop.plan.training.number_format import NumberFormat, stated_formats
 from backprop.plan.training.rail import Rail
-
-
-class NumberFormat(enum.Enum):
-    """A floating-point format, by torch's name."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
-
-    @property
-    def num_bytes(self) -> int:
-        """Of one number."""
-        return 4 if self is NumberFormat.FLOAT32 else 2
 
 
 @attrs.frozen
@@ -68,51 +56,69 @@ def plan_precision(
     ``in_4bit`` stands in for the rule of training when the caller has one of its own.
     """
     compute = plan_compute(model_settings, training, rail, hardware, origins)
-    wrong = check_formats(training, rail, compute)
-    if wrong is not None:
-        return wrong
+    if isinstance(compute, Problem):
+        return compute
     decided = in_4bit or _in_4bit(model_settings, rail, model, software, origins)
     return decided if isinstance(decided, Problem) else PrecisionPlan(load_in_4bit=decided, compute=compute)
 
 
-def check_formats(training: TrainingSettings, rail: Rail, compute: Decision[NumberFormat]) -> Problem | None:
-    """Whether the arithmetic is one that trains."""
-    if training.bf16 and training.fp16:
-        return Problem(
-            "CONFIG_INVALID_SETTING", "--bf16 and --fp16 cannot both be on.", where="--bf16, --fp16", hint="Keep one."
-        )
-    if rail is Rail.CPU and compute.value is NumberFormat.FLOAT16:
-        return Problem(
+def check_quantized(settings: ModelSettings, model: ModelFacts, *, origins: Origins) -> tuple[Problem, ...]:
+    """A warning where 4-bit weights are asked for and the repository's own quantization stays."""
+    if not (settings.load_in_4bit and model.is_quantized):
+        return ()
+    name = name_of(origins, "model.load_in_4bit", "--load-in-4bit")
+    return (
+        warning(
             "CONFIG_INVALID_SETTING",
-            "float16 cannot be trained on the CPU: its gradients underflow and there is no loss scaling.",
-            where=compute.rule.removeprefix("set by "),
-            hint="Use bfloat16 or float32.",
-        )
-    return None
+            f"{name} has no effect: the weights of {model.name} are stored quantized, and stay as they are.",
+            where=name,
+            hint="Leave it out, or name the unquantized model with --model.",
+        ),
+    )
 
 
 def plan_compute(
     model: ModelSettings, training: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins
-) -> Decision[NumberFormat]:
-    """The format of the arithmetic: the user's, else what the hardware multiplies natively."""
-    if training.bf16:
-        return given(origins, "training.bf16", NumberFormat.BFLOAT16)
-    if training.fp16:
-        return given(origins, "training.fp16", NumberFormat.FLOAT16)
-    if model.dtype is not Dtype.AUTO:
-        return given(origins, "model.dtype", NumberFormat(model.dtype.value))
-    may_use_bf16 = training.bf16 is not False
-    if rail is Rail.CPU:
-        if hardware.cpu_has_bf16 and may_use_bf16:
-            return Decision(NumberFormat.BFLOAT16, "native bf16", "The processor multiplies bfloat16 natively.")
+) -> Decision[NumberFormat] | Problem:
+    """The format of the arithmetic: as asked, else what the hardware multiplies natively and is not ruled out."""
+    stated = stated_formats(model, training, origins)
+    if isinstance(stated, Problem):
+        return stated
+    wanted = next((one for one in stated if one.is_wanted), None)
+    if wanted is not None:
+        if rail is Rail.CPU and wanted.format is NumberFormat.FLOAT16:
+            return Problem(
+                "CONFIG_INVALID_SETTING",
+                "float16 cannot be trained on the CPU: its gradients underflow and there is no loss scaling.",
+                where=wanted.name,
+                hint="Use bfloat16 or float32.",
+            )
+        return Decision(wanted.format, f"set by {wanted.name}", "You asked for it.")
+    ruled_out = {one.format: f"set by {one.name}" for one in stated}
+    return _on_the_cpu(hardware, ruled_out) if rail is Rail.CPU else _on_a_card(hardware, ruled_out)
+
+
+def _on_the_cpu(hardware: HardwareFacts, ruled_out: Mapping[NumberFormat, str]) -> Decision[NumberFormat]:
+    if not hardware.cpu_has_bf16:
         return Decision(NumberFormat.FLOAT32, "no native bf16", "The processor would emulate bfloat16, slowly.")
-    gpu = hardware.gpu
-    if gpu is None and may_use_bf16:
+    if NumberFormat.BFLOAT16 in ruled_out:
+        rule = ruled_out[NumberFormat.BFLOAT16]
+        return Decision(NumberFormat.FLOAT32, rule, "The processor multiplies bfloat16 natively, but is not to use it.")
+    return Decision(NumberFormat.BFLOAT16, "native bf16", "The processor multiplies bfloat16 natively.")
+
+
+def _on_a_card(hardware: HardwareFacts, ruled_out: Mapping[NumberFormat, str]) -> Decision[NumberFormat]:
+    has_bf16 = hardware.gpu is None or hardware.gpu.has_bf16
+    no_bf16, no_fp16 = ruled_out.get(NumberFormat.BFLOAT16), ruled_out.get(NumberFormat.FLOAT16)
+    if hardware.gpu is None and no_bf16 is None:
         return Decision(NumberFormat.BFLOAT16, "no card is named", "One that multiplies bfloat16 natively is assumed.")
-    if gpu is not None and gpu.has_bf16 and may_use_bf16:
+    if has_bf16 and no_bf16 is None:
         return Decision(NumberFormat.BFLOAT16, "compute capability 8.0", "The card multiplies bfloat16 natively.")
-    if training.fp16 is False:
-        return Decision(NumberFormat.FLOAT32, "--no-fp16", "Neither half format is to be used.")
+    if no_fp16 is not None:
+        why = "Neither half format is to be used." if has_bf16 else "The card's only half format is not to be used."
+        return Decision(NumberFormat.FLOAT32, no_fp16, why)
+    if has_bf16 and no_bf16 is not None:
+        return Decision(NumberFormat.FLOAT16, no_bf16, "The card has bfloat16, but is not to use it.")
     return Decision(NumberFormat.FLOAT16, "below compute capability 8.0", "The card has float16 but no bfloat16.")
 
 
@@ -123,11 +129,10 @@ def _in_4bit(
     if model.is_quantized:
         return Decision(False, "already quantized", "The repository's weights carry their own quantization.")
     if asked and not software.has("bitsandbytes"):
-        origin = origins.of("model.load_in_4bit")
         return Problem(
             "DEP_PACKAGE_MISSING",
             "4-bit weights need the package bitsandbytes, which is not installed.",
-            where=origin.name if origin else "--load-in-4bit",
+            where=name_of(origins, "model.load_in_4bit", "--load-in-4bit"),
             hint="pip install bitsandbytes, or pass --no-load-in-4bit.",
         )
     if asked is not None:

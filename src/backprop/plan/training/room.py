@@ -18,7 +18,7 @@ from backprop.plan.training.changes import Change, smallest_changes
 from backprop.plan.training.footprint import Footprint, Place, Sequences
 from backprop.plan.training.memory import MemoryBudget, quantization_is_counted
 from backprop.plan.training.rail import Rail
-from backprop.plan.training.targets import TRUNCATED_REFUSED_SHARE
+from backprop.plan.training.targets import TRUNCATED_REFUSED_SHARE, readable_rows, truncated_share
 
 
 def check_room(
@@ -36,7 +36,7 @@ def check_room(
     if footprint.fit.fits:
         return guess
     changes = smallest_changes(settings, place, sequences=sequences, may_cut_to=may_cut(settings, data))
-    message = _shortage(memory, budget)
+    message = shortage(memory, budget)
     if settings.training.mode is TrainMode.FULL and place.rail is Rail.CUDA:
         message += " The model is within the bound on parameters for this card; memory is what decides."
     hint = f"{_advice(changes)}{_elsewhere(place)}"
@@ -99,7 +99,8 @@ _PAST_THE_CEILING = ("--mode lora", "--full-ft-offload")
 """The ways to train a model of the same size; a refusal always names one."""
 
 
-def _shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:
+def shortage(memory: MemoryPlan, budget: MemoryBudget) -> str:
+    """What the run would need, what there is, and what takes most of it."""
     if budget.host_free_bytes is not None and memory.host_bytes > budget.host_free_bytes:
         return (
             f"The run would keep {gib(memory.host_bytes)} in host memory, of which {gib(budget.host_free_bytes)} are "
@@ -140,7 +141,12 @@ def _advice(changes: tuple[Change, ...]) -> str:
 def may_cut(settings: TrainSettings, data: DataFacts | None) -> Callable[[int], bool]:
     """Whether cutting at a length leaves nearly all rows whole, or was allowed."""
     tokens = data.train.tokens if data else None
-    if tokens is None or settings.data.allow_truncation:
+    if data is None or tokens is None or settings.data.allow_truncation:
         return lambda _length: True
-    most = TRUNCATED_REFUSED_SHARE * max(1, tokens.sequences)
-    return lambda length: sum(rows for row_length, rows in tokens.length_counts if row_length > length) <= most
+    rows, counts = readable_rows(data.train), tokens.length_counts
+
+    def leaves_nearly_all(length: int) -> bool:
+        num_cut = sum(num_rows for row_length, num_rows in counts if row_length > length)
+        return truncated_share(num_cut, rows) <= TRUNCATED_REFUSED_SHARE
+
+    return leaves_nearly_all

@@ -20,7 +20,7 @@ def check_targets(
     tokens = data.tokens
     if tokens is None:
         return ()
-    rows = data.rows - data.num_broken
+    rows = readable_rows(data)
     return (
         *_empty(tokens, rows, data.name),
         *_everything(tokens, rows, settings),
@@ -28,6 +28,16 @@ def check_targets(
         *_lost(tokens, rows, settings),
         *_unended(tokens, rows),
     )
+
+
+def readable_rows(data: DatasetFacts) -> int:
+    """Rows of which shares are taken."""
+    return data.rows - data.num_broken
+
+
+def truncated_share(num_cut: int, rows: int) -> float:
+    """The share of the rows that lose their end; ``rows`` are all that can be read, those without a target too."""
+    return num_cut / max(1, rows)
 
 
 def _share(count: RowCount, rows: int) -> str:
@@ -71,7 +81,7 @@ def _truncated(
         f"the longest has {tokens.longest_uncut:,}, 99 % have at most {tokens.uncut_p99:,}."
     )
     hint = f"Pass --max-seq-length {tokens.uncut_p99} to keep 99 % whole, or {tokens.longest_uncut} to keep all"
-    if cut.rows / max(1, rows) > TRUNCATED_REFUSED_SHARE and not settings.allow_truncation:
+    if truncated_share(cut.rows, rows) > TRUNCATED_REFUSED_SHARE and not settings.allow_truncation:
         yield Problem(
             "INPUT_TARGETS_TRUNCATED",
             message,

@@ -13,7 +13,8 @@ from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.training.adapter import AdapterPlan
-from backprop.plan.training.precision import NumberFormat, PrecisionPlan
+from backprop.plan.training.number_format import NumberFormat
+from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail
 
 UTILISATION = (0.2, 0.55)

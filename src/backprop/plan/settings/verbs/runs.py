@@ -17,7 +17,14 @@ class RunStatus(enum.Enum):
 
     RUNNING = "running"
     COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    """Stopped by who started it."""
     FAILED = "failed"
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the run has stopped short of its end."""
+        return self in (RunStatus.INTERRUPTED, RunStatus.FAILED)
 
 
 @attrs.frozen
