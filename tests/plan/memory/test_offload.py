@@ -23,7 +23,7 @@ from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import MemoryMethod, MemoryOptimizer, TrainingShape
 from tests.plan.memory.allocations import Allocations
 from tests.plan.memory.test_predict import SMALL
-from tests.plan.memory.trainers import stand_in_for_triton
+from tests.plan.memory.triton import stand_in_for_triton
 
 WIDE = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 5, "vocab_size": 320}
 WORDY = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 5, "vocab_size": 16384}

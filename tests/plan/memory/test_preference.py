@@ -16,7 +16,8 @@ from backprop.plan.memory.shape import MemoryShape
 from backprop.plan.memory.term import TermName
 from backprop.plan.memory.training import LossHead, TrainingShape
 from tests.plan.memory.test_predict import SMALL as LLAMA_1B
-from tests.plan.memory.trainers import TinyRun, stand_in_for_triton
+from tests.plan.memory.trainers import TinyRun
+from tests.plan.memory.triton import stand_in_for_triton
 
 OF_THE_STEP = frozenset(TermName) - {
     TermName.FROZEN_WEIGHTS,

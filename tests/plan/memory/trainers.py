@@ -1,4 +1,4 @@
-"""One step of the preference trainer with a tiny model on the CPU, with what Triton's kernels allocate on a card."""
+"""One update of the preference trainer with a tiny model on the CPU, measured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import attrs
 import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-from trl.kernels import chunked_logprob
-from trl.trainer import utils
 
 from backprop.effects.train import trainer as trainers
 from backprop.effects.train.loading import add_adapter
@@ -22,14 +20,6 @@ from backprop.plan.training.plan import TrainPlan
 from tests.effects.train.runs import ListRows, Row, make_plan
 from tests.plan.memory.allocations import Allocations
 from tests.tiny import make_tiny_model
-
-
-def stand_in_for_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace what computes elsewhere than on a card, and computes otherwise there, by its allocations on a card."""
-    monkeypatch.setattr(utils, "_use_triton", lambda _device: True)
-    monkeypatch.setattr(chunked_logprob, "_forward_tile", lambda *_, **__: None)
-    monkeypatch.setattr(chunked_logprob, "_backward_tile", lambda tile, *_, **__: tile.zero_())
-    monkeypatch.setattr(chunked_logprob, "_addmm_fp32", lambda *_: None)
 
 
 @attrs.frozen

@@ -69,7 +69,7 @@ def test_a_rate_is_the_methods_own_or_the_users_up_to_the_clamp(
     plan = plan_of(method, learning_rate=asked)
     assert plan.learning_rate.peak.value == taken
     told = [problem.message for problem in plan.warnings if "learning rate is" in problem.message]
-    assert bool(told) == (asked not in (None, taken))
+    assert len(told) == (asked not in (None, taken))
     if told:
         assert plan.learning_rate.peak.rule == f"clamp of {method.value}"
         assert f"not {asked:g}" in told[0]
@@ -119,9 +119,10 @@ def test_one_weight_is_raised_until_both_sides_count_alike(
     desirable: int, undesirable: int, weights: tuple[float, float], warns: bool
 ) -> None:
     one = Decision(1.0, "default", "")
-    balance = plan_balance(one, one, num_desirable=desirable, num_undesirable=undesirable)
-    assert (balance.desirable.value, balance.undesirable.value) == pytest.approx(weights)
-    assert bool(balance.problems) == warns
+    good, bad = plan_balance(one, one, num_desirable=desirable, num_undesirable=undesirable)
+    assert (good.value, bad.value) == pytest.approx(weights)
+    data = data_for(Objective.KTO, ratings=Ratings(desirable, undesirable))
+    assert any("outside of 1 to 4/3" in p.message for p in problems_of(Objective.KTO, data=data)) == warns
 
 
 def test_the_weights_asked_for_are_where_the_balance_begins() -> None:

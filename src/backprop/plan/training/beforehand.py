@@ -14,9 +14,10 @@ from backprop.plan.training.facts import TrainFacts, plan_sequence_length
 from backprop.plan.training.footprint import Parts, Place, Sequences, plan_parts, plan_run_optimizer
 from backprop.plan.training.full import plan_full
 from backprop.plan.training.full_precision import plan_full_compute
-from backprop.plan.training.learning_rate import check_learning_rate, plan_learning_rate
+from backprop.plan.training.learning_rate import check_clamp, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import DEFAULT_STEPS
 from backprop.plan.training.mode import check_mode
+from backprop.plan.training.objective import check_objective
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
 from backprop.plan.training.precision import check_quantized, plan_compute
 from backprop.plan.training.rail import Rail
@@ -32,6 +33,8 @@ def check_always(settings: TrainSettings, facts: TrainFacts, *, origins: Origins
         *((facts.output_absent.problem,) if facts.output_absent else ()),
         *(() if settings.dry_run else check_packages(facts.software, TRAIN_PACKAGES)),
         *check_mode(settings, origins=origins),
+        *check_objective(settings, method=settings.training.method, origins=origins),
+        *check_clamp(settings.training, origins=origins),
     )
 
 

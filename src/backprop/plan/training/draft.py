@@ -15,9 +15,13 @@ from backprop.plan.training.checkpoints import CheckpointPlan, check_disk, check
 from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
 from backprop.plan.training.footprint import Footprint, Place, Sequences, plan_footprint
 from backprop.plan.training.full import FullPlan, plan_full
-from backprop.plan.training.learning_rate import LearningRatePlan, check_clamp, check_learning_rate, plan_learning_rate
+from backprop.plan.training.learning_rate import (
+    LearningRatePlan,
+    check_learning_rate,
+    plan_learning_rate,
+)
 from backprop.plan.training.length import LengthPlan, plan_length
-from backprop.plan.training.objective import ObjectivePlan, check_objective, plan_objective
+from backprop.plan.training.objective import ObjectivePlan, check_coefficients, plan_objective
 from backprop.plan.training.precision import check_quantized
 from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.sequences import heldout_sequences, plan_sequences
@@ -31,9 +35,6 @@ _BROKEN_SHOWN = 3
 class Draft:
     """A run that is decided as far as it can be: a footprint that cannot be had leaves its problems in its place."""
 
-    objective: ObjectivePlan
-    of_objective: tuple[Problem, ...]
-    """What the data says against the objective."""
     footprint: Footprint | tuple[Problem, ...]
     sequences: Sequences
     batch: BatchPlan
@@ -42,6 +43,7 @@ class Draft:
     evaluation: EvaluationPlan | None
     checkpoints: CheckpointPlan
     full: FullPlan
+    objective: ObjectivePlan
 
     @property
     def known(self) -> Footprint | None:
@@ -53,7 +55,6 @@ def draft_run(settings: TrainSettings, place: Place, data: DataFacts, *, origins
     """Decide each part from those before it: batch, footprint, length, rate, evaluation, checkpoints."""
     asked = settings.training
     update = plan_update(asked, rail=place.rail, hardware=place.hardware, objective=asked.method, origins=origins)
-    objective, of_objective = plan_objective(asked, data.train, origins=origins)
     shape = plan_sequences(settings, place, data=data, update=update, origins=origins)
     sequences = shape.for_memory(data)
     footprint = plan_footprint(settings, place, update=update, sequences=sequences, origins=origins)
@@ -62,8 +63,6 @@ def draft_run(settings: TrainSettings, place: Place, data: DataFacts, *, origins
     length = plan_length(asked, data=data.train, batch=batch, origins=origins)
     steps = length.steps.value
     return Draft(
-        objective=objective,
-        of_objective=of_objective,
         footprint=footprint,
         sequences=sequences,
         batch=batch,
@@ -80,6 +79,7 @@ def draft_run(settings: TrainSettings, place: Place, data: DataFacts, *, origins
             precision=known.precision if known else None,
             optimizer=known.optimizer.value if known else None,
         ),
+        objective=plan_objective(asked, data.train, origins=origins),
     )
 
 
@@ -92,8 +92,6 @@ def check_draft(
         *(draft.footprint if isinstance(draft.footprint, tuple) else ()),
         *_check_size(draft, settings, place, data, origins),
         *draft.full.problems,
-        *check_objective(settings, method=asked.method, origins=origins),
-        *draft.of_objective,
         *check_disk(
             draft.checkpoints,
             steps=steps,
@@ -111,8 +109,8 @@ def check_draft(
         ),
         *check_quantized(settings.model, place.model, origins=origins),
         *check_learning_rate(asked, draft.learning_rate, steps=steps, origins=origins),
-        *check_clamp(asked, draft.learning_rate, origins=origins),
         *check_evaluation(asked, draft.evaluation),
+        *check_coefficients(draft.objective, data.train, origins=origins),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
-
 from backprop.plan.decision import Decision, Problem, warning
 
 LOWEST, HIGHEST = 1.0, 4 / 3
@@ -13,18 +11,9 @@ MOST_RAISED = 10.0
 _ROUNDING = 1e-9
 
 
-@attrs.frozen
-class Balance:
-    """The weights of both sides."""
-
-    desirable: Decision[float]
-    undesirable: Decision[float]
-    problems: tuple[Problem, ...] = ()
-
-
 def plan_balance(
     desirable: Decision[float], undesirable: Decision[float], *, num_desirable: int, num_undesirable: int
-) -> Balance:
+) -> tuple[Decision[float], Decision[float]]:
     """The weights asked for where their ratio is within the band; else one of them raised, never lowered.
 
     Both counts must be positive.
@@ -35,12 +24,10 @@ def plan_balance(
     ratio = good / bad
     counts = f"{num_desirable:,} good × {desirable.value:g} to {num_undesirable:,} bad × {undesirable.value:g}"
     if ratio < LOWEST - _ROUNDING:
-        raised = _raised(desirable, LOWEST / ratio, f"{counts} is {ratio:.3g}", LOWEST)
-        return Balance(raised, undesirable, _check(raised.value * num_desirable / bad))
+        return _raised(desirable, LOWEST / ratio, f"{counts} is {ratio:.3g}", LOWEST), undesirable
     if ratio > HIGHEST + _ROUNDING:
-        raised = _raised(undesirable, ratio / HIGHEST, f"{counts} is {ratio:.3g}", HIGHEST)
-        return Balance(desirable, raised, _check(good / (raised.value * num_undesirable)))
-    return Balance(desirable, undesirable)
+        return desirable, _raised(undesirable, ratio / HIGHEST, f"{counts} is {ratio:.3g}", HIGHEST)
+    return desirable, undesirable
 
 
 def _raised(weight: Decision[float], factor: float, found: str, bound: float) -> Decision[float]:
@@ -50,8 +37,8 @@ def _raised(weight: Decision[float], factor: float, found: str, bound: float) ->
     return Decision(value, "KTO balance", f"{found}; raised to make it {bound:.3g} (arXiv:2402.01306).")
 
 
-def _check(ratio: float) -> tuple[Problem, ...]:
-    """Whether the cap left the ratio outside of the band."""
+def check_balance(ratio: float) -> tuple[Problem, ...]:
+    """A warning where the cap left the effective ratio outside of the band."""
     if LOWEST - _ROUNDING <= ratio <= HIGHEST + _ROUNDING:
         return ()
     few = "good" if ratio < LOWEST else "bad"

@@ -80,17 +80,17 @@ def _clamped(method: Objective, asked: Decision[float]) -> Decision[float]:
     return Decision(clamp.taken, f"clamp of {method.value}", why)
 
 
-def check_clamp(settings: TrainingSettings, plan: LearningRatePlan, *, origins: Origins) -> tuple[Problem, ...]:
+def check_clamp(settings: TrainingSettings, *, origins: Origins) -> tuple[Problem, ...]:
     """A warning where another rate is taken than the one that was asked for."""
-    if settings.learning_rate in (None, plan.peak.value):
+    asked, clamp = settings.learning_rate, CLAMPS.get(settings.method)
+    if asked is None or clamp is None or asked < clamp.bound:
         return ()
-    origin = origins.of("training.learning_rate")
     return (
         warning(
             "CONFIG_INVALID_SETTING",
-            f"The learning rate is {plan.peak.value:g}, not {settings.learning_rate:g}: {plan.peak.why}",
-            where=origin.name if origin else "--lr",
-            hint=f"Pass a rate below {CLAMPS[settings.method].bound:g} to --lr.",
+            f"The learning rate is {clamp.taken:g}, not {asked:g}. {clamp.why}",
+            where=name_of(origins, "training.learning_rate", "--lr"),
+            hint=f"Pass a rate below {clamp.bound:g} to --lr.",
         ),
     )
 

@@ -13,8 +13,8 @@ from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.option import BoundOption, options_of, value_at
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings, TrainMode
-from backprop.plan.training.chosen import set_by
-from backprop.plan.training.kto_balance import plan_balance
+from backprop.plan.training.chosen import name_of, set_by
+from backprop.plan.training.kto_balance import check_balance, plan_balance
 
 
 @attrs.frozen
@@ -56,24 +56,17 @@ _WHY_COEFFICIENT = {
 }
 
 
-def plan_objective(
-    settings: TrainingSettings, data: DatasetFacts, *, origins: Origins
-) -> tuple[ObjectivePlan, tuple[Problem, ...]]:
-    """The method with the coefficients asked for, KTO's weights balanced; and what is to be said of them."""
+def plan_objective(settings: TrainingSettings, data: DatasetFacts, *, origins: Origins) -> ObjectivePlan:
+    """The method with the coefficients asked for; KTO's weights are balanced where there are answers of both kinds."""
     method = settings.method
     decided = set_by(origins, "training.method", method) or Decision(method, "default", _WHY[method])
     decided = attrs.evolve(decided, why=_WHY[method])
     if method is Objective.SFT:
-        return ObjectivePlan(decided), ()
+        return ObjectivePlan(decided)
     coefficients = {name: _coefficient(settings, name, origins) for name in _OF_METHOD[method]}
     if method is Objective.KTO:
         return _kto(decided, coefficients, data)
-    plan = ObjectivePlan(
-        decided,
-        beta=coefficients[f"{method.value}_beta"],
-        gamma=coefficients.get("simpo_gamma"),
-    )
-    return plan, _check_margin(plan, origins)
+    return ObjectivePlan(decided, beta=coefficients[f"{method.value}_beta"], gamma=coefficients.get("simpo_gamma"))
 
 
 def _coefficient(settings: TrainingSettings, name: str, origins: Origins) -> Decision[float]:
@@ -81,21 +74,22 @@ def _coefficient(settings: TrainingSettings, name: str, origins: Origins) -> Dec
     return set_by(origins, f"training.{name}", value) or Decision(value, "default", _WHY_COEFFICIENT[name])
 
 
-def _kto(
-    method: Decision[Objective], coefficients: Mapping[str, Decision[float]], data: DatasetFacts
-) -> tuple[ObjectivePlan, tuple[Problem, ...]]:
-    good, bad = coefficients["kto_desirable_weight"], coefficients["kto_undesirable_weight"]
-    plan = ObjectivePlan(
-        method, beta=coefficients["kto_beta"], gamma=None, desirable_weight=good, undesirable_weight=bad
-    )
+def _kto(method: Decision[Objective], coefficients: Mapping[str, Decision[float]], data: DatasetFacts) -> ObjectivePlan:
+    good, bad, rated = coefficients["kto_desirable_weight"], coefficients["kto_undesirable_weight"], data.ratings
+    if rated is not None and rated.desirable and rated.undesirable:
+        good, bad = plan_balance(good, bad, num_desirable=rated.desirable, num_undesirable=rated.undesirable)
+    return ObjectivePlan(method, beta=coefficients["kto_beta"], desirable_weight=good, undesirable_weight=bad)
+
+
+def check_coefficients(plan: ObjectivePlan, data: DatasetFacts, *, origins: Origins) -> tuple[Problem, ...]:
+    """A margin that is too large, ratings of one kind, weights that could not be balanced."""
     rated = data.ratings
-    if rated is None:
-        return plan, ()
+    if plan.desirable_weight is None or plan.undesirable_weight is None or rated is None:
+        return _check_margin(plan, origins)
     if not rated.desirable or not rated.undesirable:
-        return plan, (_one_sided(rated.desirable, rated.undesirable, data.name),)
-    balance = plan_balance(good, bad, num_desirable=rated.desirable, num_undesirable=rated.undesirable)
-    balanced = attrs.evolve(plan, desirable_weight=balance.desirable, undesirable_weight=balance.undesirable)
-    return balanced, balance.problems
+        return (_one_sided(rated.desirable, rated.undesirable, data.name),)
+    good, bad = plan.desirable_weight.value * rated.desirable, plan.undesirable_weight.value * rated.undesirable
+    return check_balance(good / bad)
 
 
 def _one_sided(desirable: int, undesirable: int, name: str) -> Problem:
@@ -114,12 +108,12 @@ def _one_sided(desirable: int, undesirable: int, name: str) -> Problem:
 def _check_margin(plan: ObjectivePlan, origins: Origins) -> tuple[Problem, ...]:
     if plan.gamma is None or plan.beta is None or plan.gamma.value <= plan.beta.value:
         return ()
-    origin = origins.of("training.simpo_gamma") or origins.of("training.simpo_beta")
+    key = "training.simpo_gamma" if origins.of("training.simpo_gamma") else "training.simpo_beta"
     return (
         warning(
             "CONFIG_INVALID_SETTING",
             f"gamma / beta is {plan.gamma.value / plan.beta.value:.3g}: past 1 the model may begin to repeat itself.",
-            where=origin.name if origin else "--simpo-gamma",
+            where=name_of(origins, key, "--simpo-gamma"),
             hint="Lower --simpo-gamma to about half of --simpo-beta.",
         ),
     )

@@ -22,7 +22,7 @@ class SequencePlan:
     length: Decision[int]
     packing: Decision[bool]
     packed_length: Decision[int] | None
-    objective: Objective
+    objective: Objective = Objective.SFT
 
     def for_memory(self, data: DataFacts) -> Sequences:
         """The longest sequence that there is, or that there may be where rows were not tokenized."""
