@@ -24,7 +24,7 @@ import numpy as np
 
 from backprop.effects.files.atomic import sync_tree
 
-SHARE, MEGABYTES, TURNS = 0.6, 1000, 5
+SHARE, MEGABYTES, TURNS = 0.6, 1000, 3
 LAYERS, HIDDEN, INTERMEDIATE, KEYS, VOCABULARY, RANK = 22, 2048, 5632, 256, 32000, 16
 SHARD_BYTES = 10**9
 LINEAR = {
