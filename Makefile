@@ -62,6 +62,7 @@ bench: setup
 	$(PY) -m benchmarks.data_near
 	$(PY) -m benchmarks.data_split
 	$(PY) -m benchmarks.data_report
+	$(PY) -m benchmarks.export_merged
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py

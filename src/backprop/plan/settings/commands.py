@@ -53,6 +53,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("list-runs", "The older name of runs.", Tier.DEPRECATED, prefer="runs"),
     Command("show-run", "Show one run: plan, losses, artefacts, events."),
     Command("generate", "Answer a prompt with a fine-tuned model."),
+    Command("export", "Turn an adapter into merged weights, a GGUF file or a clean directory, for use elsewhere."),
     Command("estimate-vram", "Say what fits a card: batch sizes, sequence lengths, ways to train."),
     Command("data report", "Say what a data set is like: duplicates, lengths, gaps, personal data, and a verdict."),
     Command("data show", "Show a row: its turns, what the template makes of them, what is learned."),
