@@ -41,6 +41,11 @@ class ChatTokenizer:
         """Conversations can be written."""
         return self._template is not None
 
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The control tokens."""
+        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special)
+
     def render(
         self,
         messages: Sequence[Message],
