@@ -5,24 +5,13 @@ Source: llama.cpp src/llama-quant.cpp, llama_tensor_get_type_impl and tensor_typ
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 
 import attrs
 
 from backprop.plan.export.gguf.ggml import GgmlType
 from backprop.plan.export.gguf.names import EMBEDDING, OUTPUT, kind_of, layer_of
-
-
-class Quantization(enum.Enum):
-    """What ``--quantization`` takes."""
-
-    F16 = "f16"
-    Q8_0 = "q8_0"
-    Q5_K_M = "q5_k_m"
-    Q4_K_M = "q4_k_m"
-    Q4_0 = "q4_0"
-    Q2_K = "q2_k"
+from backprop.plan.settings.verbs.export import Quantization
 
 
 @attrs.frozen

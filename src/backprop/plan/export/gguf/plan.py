@@ -18,10 +18,11 @@ from backprop.plan.export.gguf.hyperparameters import (
     unused_window,
 )
 from backprop.plan.export.gguf.metadata import Entry, text, whole
-from backprop.plan.export.gguf.mix import RECIPES, MixFacts, Quantization, type_of
+from backprop.plan.export.gguf.mix import RECIPES, MixFacts, type_of
 from backprop.plan.export.gguf.names import Change, Place, expected_modules, is_ignored, module_place, place_of
 from backprop.plan.export.gguf.rope import rope_factors
 from backprop.plan.export.gguf.vocabulary import TokenizerSource, vocabulary_entries
+from backprop.plan.settings.verbs.export import Quantization
 
 ALIGNMENT = 32
 """Tensors begin at multiples of this, in bytes."""
