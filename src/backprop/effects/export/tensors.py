@@ -120,7 +120,7 @@ class MergedTensor:
 
     def __init__(self, files: SourceFiles, entry: MergeEntry) -> None:
         self.entry = entry
-        self._files = files
+        self.files = files
         self.num_rows = entry.shape[0] if entry.shape else 1
         self._row_items = entry.source.size // self.num_rows if self.num_rows else 0
         self._factors = _factors(files, entry.update) if entry.update else None
@@ -143,15 +143,18 @@ class MergedTensor:
         """The tensor in its shape."""
         return self.rows(0, self.num_rows).reshape(self.entry.shape)
 
-    def blocks(self, num_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
-        """Ranges of rows whose float32 values take about ``num_bytes``, at least a row each."""
+    def blocks(
+        self, num_bytes: int = BLOCK_BYTES, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Ranges of the rows from ``start`` to ``stop``, about ``num_bytes`` of float32 each, a row at least."""
+        end = self.num_rows if stop is None else stop
         step = max(1, num_bytes // max(1, 4 * self._row_items))
-        return ((start, min(start + step, self.num_rows)) for start in range(0, self.num_rows, step))
+        return ((begin, min(begin + step, end)) for begin in range(start, end, step))
 
     def _updated(self, start: int, stop: int) -> Array:
         source = self.entry.source
         row_bytes = self._row_items * ITEM_BYTES[source.dtype]
-        raw = self._files.read(source.file, source.begin + start * row_bytes, (stop - start) * row_bytes)
+        raw = self.files.read(source.file, source.begin + start * row_bytes, (stop - start) * row_bytes)
         values = decode(raw, source.dtype).reshape(stop - start, self._row_items)
         if self._factors is not None:
             left, right = self._factors
@@ -161,7 +164,7 @@ class MergedTensor:
     def _magnitudes(self, update: LowRank) -> Array:
         """DoRA: the magnitude of each of W's rows over the norm of W + scale · B·A."""
         assert update.magnitude is not None
-        wanted = read_tensor(self._files, update.magnitude).reshape(-1)
+        wanted = read_tensor(self.files, update.magnitude).reshape(-1)
         squares = np.zeros(wanted.size, np.float64)
         for start, stop in self.blocks():
             block = self._updated(start, stop)

@@ -34,6 +34,31 @@ class ExportPlan:
     adapter_tag: str | None = None
     warnings: tuple[Problem, ...] = ()
 
+    @property
+    def source(self) -> str:
+        """The directory of the adapter, or of the model that was trained as a whole."""
+        return self.directories[0]
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Every directory that is read."""
+        adapter = (self.adapter.directory,) if self.adapter else ()
+        return (*adapter, *((self.merge.base.directory,) if self.merge else ()))
+
+    @property
+    def base_name(self) -> str | None:
+        """The base as it was named; for a whole model its directory."""
+        if self.merge is not None:
+            return self.merge.base.name
+        return self.adapter.base_name if self.adapter else None
+
+    @property
+    def source_bytes(self) -> int:
+        """Of the tensors in the types that they have on the disk."""
+        if self.merge is not None:
+            return sum(entry.num_bytes for entry in self.merge.entries)
+        return sum(tensor.facts.num_bytes for tensor in self.adapter.tensors) if self.adapter else 0
+
 
 @attrs.frozen
 class ExportedFile:
