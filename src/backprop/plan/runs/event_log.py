@@ -17,9 +17,10 @@ from backprop.plan.events import (
     Stage,
     Step,
     StoppedEarly,
+    Written,
 )
 
-_SHOWN_ONLY = (Planned, Progressed, Stage)
+_SHOWN_ONLY = (Planned, Progressed, Stage, Written)
 _UNDONE_BY_GOING_BACK = (Step, Evaluated, CheckpointSaved, CheckpointRemoved, StoppedEarly)
 
 

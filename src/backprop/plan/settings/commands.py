@@ -54,6 +54,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("list-runs", "The older name of runs.", Tier.DEPRECATED, prefer="runs"),
     Command("show-run", "Show one run: plan, losses, artefacts, events."),
     Command("generate", "Answer a prompt with a fine-tuned model."),
+    Command("export", "Turn an adapter into merged weights, a GGUF file or a clean directory, for use elsewhere."),
     Command("estimate-vram", "Say what fits a card: batch sizes, sequence lengths, ways to train."),
     Command("data show", "Show a row: its turns, what the template makes of them, what is learned."),
     Command("data split", "Divide a data set in rows to train on and held-out ones, duplicates on one side."),
