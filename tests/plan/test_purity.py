@@ -14,7 +14,7 @@ ROOT = Path(backprop.plan.__path__[0])
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py"))
 PURE = frozenset(
     {"__future__", "array", "attrs", "bisect", "cattrs", "collections", "datetime", "difflib", "enum", "functools"}
-    | {"hashlib", "itertools", "json", "math", "numpy", "operator", "re", "shlex", "typing", "unicodedata"}
+    | {"hashlib", "html", "itertools", "json", "math", "numpy", "operator", "re", "shlex", "typing", "unicodedata"}
 )
 EXCEPTIONS = {
     "settings/commands.py": frozenset({"importlib"}),

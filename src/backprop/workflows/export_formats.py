@@ -14,6 +14,13 @@ from backprop.plan.decision import Problem
 from backprop.plan.export.plan import Exported, ExportPlan
 from backprop.plan.export.report import ExportReport
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
+from backprop.workflows.export_ollama import (
+    asks_for_ollama,
+    check_lora,
+    check_ollama,
+    register_exported,
+    write_gguf_adapter,
+)
 from backprop.workflows.request import Emit
 
 
@@ -42,6 +49,7 @@ class Format:
 FORMATS: Mapping[ExportFormat, Format] = {
     ExportFormat.LORA: Format(_check_lora, write_lora, needs_base=False),
     ExportFormat.MERGED: Format(_check_room, write_merged),
+    ExportFormat.OLLAMA_ADAPTER: Format(check_lora, write_gguf_adapter, needs_base=False),
 }
 
 
@@ -58,7 +66,7 @@ class Following:
 
 
 FOLLOWING: tuple[Following, ...] = (
-    Following("--ollama", lambda settings: settings.ollama),
+    Following("--ollama", asks_for_ollama, check_ollama, register_exported),
     Following("--push", lambda settings: settings.push is not None),
 )
 

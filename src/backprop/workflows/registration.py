@@ -15,7 +15,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.events import Stage
 from backprop.plan.export.gguf_file import GgufFile
 from backprop.plan.export.modelfile import Modelfile, create_body, names_a_file, parse_modelfile
-from backprop.plan.export.ollama_models import OllamaRegisterReport, check_adapter_fits_shown
+from backprop.plan.export.ollama_models import OllamaRegisterReport, ShownModel, check_adapter_fits_shown
 from backprop.plan.export.ollama_name import OllamaName, parse_name, part_from, shelf_name
 from backprop.plan.export.registration import Registration, Sources, completed, plan_registration
 from backprop.workflows.request import Emit
@@ -69,11 +69,8 @@ def register_adapter(
 
     ``tokenizer_dir`` holds the tokenizer and template of the training. Raises as :func:`register_gguf`.
     """
-    if names_a_file(base_model) or is_gguf(Path(base_model).expanduser()):
-        base_file = observe_gguf(Path(base_model).expanduser())
-        shelf = _name(part_from(Path(base_model).stem), where="--base-model")
-    else:
-        base_file, shelf = None, _name(base_model, where="--base-model")
+    base_file = base_gguf(base_model)
+    shelf = OllamaName(part_from(Path(base_model).stem)) if base_file else _name(base_model, where="--base-model")
     wanted = name or str(shelf_name(shelf, tag or part_from(tokenizer_dir.absolute().name)))
     target = _name(wanted, where="--ollama-name" if name else "--adapter-tag")
     modelfile = attrs.evolve(modelfile_of_tokenizer(tokenizer_dir), source=base_model)
@@ -81,8 +78,15 @@ def register_adapter(
     return _carry_out(_accepted(plan_registration(target, sources, modelfile)), ollama, overwrite=overwrite, emit=emit)
 
 
-def _check_on_server(base: OllamaName, ollama: Ollama, adapter: GgufFile) -> None:
-    """Refuse an adapter that was not trained on ``base``; Ollama would apply it all the same."""
+def base_gguf(base_model: str) -> GgufFile | None:
+    """The file that --base-model means; None when it means a model of Ollama's."""
+    path = Path(base_model).expanduser()
+    return observe_gguf(path) if names_a_file(base_model) or is_gguf(path) else None
+
+
+def shown_base(base_model: str, ollama: Ollama) -> ShownModel:
+    """What Ollama says of a base. Raises INPUT_VALIDATION_FAILED when it has none of the name."""
+    base = _name(base_model, where="--base-model")
     shown = ollama.show(str(base))
     if shown is None:
         # A name that the server does not have would be pulled from the registry, whoever owns it there.
@@ -94,9 +98,7 @@ def _check_on_server(base: OllamaName, ollama: Ollama, adapter: GgufFile) -> Non
                 hint=f"Fetch it with `ollama pull {base}`, or see `backprop ollama list`.",
             )
         )
-    problems = check_adapter_fits_shown(adapter, shown)
-    if problems:
-        raise BackpropError(*problems)
+    return shown
 
 
 def _carry_out(plan: Registration, ollama: Ollama, *, overwrite: bool, emit: Emit) -> Registered:
@@ -107,7 +109,9 @@ def _carry_out(plan: Registration, ollama: Ollama, *, overwrite: bool, emit: Emi
         raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--no-overwrite", hint=hint))
     if plan.from_model is not None:
         assert plan.adapter is not None, "what brings no weights of its own brings an adapter"
-        _check_on_server(plan.from_model, ollama, plan.adapter)
+        problems = check_adapter_fits_shown(plan.adapter, shown_base(str(plan.from_model), ollama))
+        if problems:  # Ollama would apply it all the same
+            raise BackpropError(*problems)
     model, adapter = (_uploaded(file, ollama, emit) for file in (plan.model, plan.adapter))
     emit(Stage(f"making {plan.name}"))
     body = create_body(

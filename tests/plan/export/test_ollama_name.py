@@ -58,7 +58,7 @@ def test_any_text_can_be_made_a_part_of_a_name(text: str, part: str) -> None:
 
 @pytest.mark.parametrize(
     ("base", "adapter", "name"),
-    [("llama3.2", "task", "llama3.2:task"), ("llama3.2:1b", "task", "llama3.2:1b-task"), ("ann/m", "a b", "ann/m:a-b")],
+    [("llama3.2", "task", "llama3.2:task"), ("llama3.2:1b", "task", "llama3.2:1b-task"), ("ann/m", "a_b", "ann/m:a_b")],
 )
 def test_an_adapter_stands_on_its_base_s_shelf_and_the_base_does_not(base: str, adapter: str, name: str) -> None:
     found = shelf_name(named(base), adapter)

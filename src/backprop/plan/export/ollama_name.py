@@ -78,13 +78,13 @@ def part_from(text: str) -> str:
 
 
 def shelf_name(base: OllamaName, adapter: str) -> OllamaName:
-    """The name of an adapter on ``base``'s shelf: ``base:adapter``.
+    """The name of an adapter on ``base``'s shelf: ``base:adapter``; it may be one that Ollama refuses.
 
     A base that has a tag of its own keeps it before the adapter's, ``llama3.2:1b-task``: an adapter of another size
     is another adapter.
     """
     own = "" if base.tag.lower() == DEFAULT_TAG else f"{base.tag}-"
-    return attrs.evolve(base, tag=part_from(own + adapter))
+    return attrs.evolve(base, tag=own + adapter)
 
 
 def is_on_shelf(name: OllamaName, base: OllamaName) -> bool:
