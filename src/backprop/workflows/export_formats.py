@@ -21,6 +21,7 @@ from backprop.workflows.export_ollama import (
     register_exported,
     write_gguf_adapter,
 )
+from backprop.workflows.export_push import asks_for_push, check_push, push_exported
 from backprop.workflows.request import Emit
 
 
@@ -67,7 +68,7 @@ class Following:
 
 FOLLOWING: tuple[Following, ...] = (
     Following("--ollama", asks_for_ollama, check_ollama, register_exported),
-    Following("--push", lambda settings: settings.push is not None),
+    Following("--push", asks_for_push, check_push, push_exported),
 )
 
 
