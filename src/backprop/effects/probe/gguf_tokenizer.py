@@ -19,12 +19,10 @@ _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "mask
 _ADDS = ("add_bos_token", "add_eos_token")
 
 
-def observe_gguf_tokenizer(
-    directory: str | Path, *, chat_template: str | None, turn_end: str | None = None
-) -> TokenizerSource | Absent:
+def observe_gguf_tokenizer(directory: str | Path, *, chat_template: str | None) -> TokenizerSource | Absent:
     """What the tokenizer in ``directory`` puts into a GGUF file; Absent carries DEP_MODEL_LOAD_FAILED.
 
-    ``chat_template`` is the training's, as Jinja; ``turn_end`` the token that it ends the assistant's turns with.
+    ``chat_template`` is the training's, as Jinja.
     """
     place = Path(directory)
     try:
@@ -43,7 +41,6 @@ def observe_gguf_tokenizer(
         chat_template=chat_template,
         pretokenizer=pretokenizer_of(tokenizer, definition, config),
         adds={key: config[key] for key in _ADDS if isinstance(config.get(key), bool)},
-        turn_end=turn_end if turn_end != tokens.get("eos_token") else None,
     )
 
 

@@ -57,7 +57,8 @@ PROBE = (
     "...!!!??? ---===~~~ (a) [b] {c} $9.99 50% #1 @you user@example.org https://example.org/?q=1&r=2#top "
     "нещо на Български Καλημέρα შენ ἀρχή şeker Straße ŒUVRE ǅ ʰ naïve nai\u0308ve "
     "我想在apple工作1314151天～ 日本語テスト、かな。 한국어 시험 កាន់តែពិសេស ไทยทดสอบ हिन्दी परीक्षण עברית العربية "
-    "🚀 (normal) 😶\u200d🌫️ 👩🏽\u200d🚀 ✅ 🦙🦙 ∑∞≠ → ← ©®™ \u200b \ufeff ― – — “quotes” ‘single’ «guillemets» … trailing   "
+    "🚀 (normal) 😶\u200d🌫️ 👩🏽\u200d🚀 ✅ 🦙🦙 ∑∞≠ → ← ©®™ \u200b \ufeff ― – — "
+    "“quotes” ‘single’ «guillemets» … trailing   "
 )
 """Text on which every two of the ways differ, and on which other ways of the models that exist differ from them."""
 
