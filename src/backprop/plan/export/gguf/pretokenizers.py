@@ -50,6 +50,7 @@ PRETOKENIZERS = (
 PROBE = (
     "\n \n\n \n\n\n \t \t\t \t\n  \n   \n    \n     \n\r\n\r\r\n"
     "It's I'LL we've you'Re they'd He'S 'tis o'clock don't DON'T 'Quoted' ''''''  \"\"\"\" "
+    "ten   11\t\t12\n\n  13 end.\nnext;\r\n};\n\n?! \n "
     "one  two   three    four\tfive \t six\u00a0seven\u2003eight \u3000nine. "
     "3 33 333 3333 33333 3.14 1,000,000 -7 +8 2024-11-26 5th A4 x2y 12ab34 ½ ² Ⅷ ٣٤٥ १२३ "
     "camelCase HTTPServer iPhone SCREAMING_CASE snake_case kebab-case __init__ a/b//c \\n path/to/file.txt\n"

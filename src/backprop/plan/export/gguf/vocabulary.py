@@ -63,6 +63,12 @@ def kind_of_vocabulary(definition: Mapping[str, Any]) -> VocabularyKind | None:
     return VocabularyKind.BYTE_LEVEL if any(c.get("type") == "ByteLevel" for c in cutters) else None
 
 
+def adds_prefix_space(definition: Mapping[str, Any]) -> bool:
+    """Whether a byte-level tokenizer puts a space before a text; llama.cpp never does."""
+    cutters = _flat(definition.get("pre_tokenizer"), "pretokenizers")
+    return any(part.get("type") == "ByteLevel" and part.get("add_prefix_space") is True for part in cutters)
+
+
 def _flat(node: object, key: str) -> tuple[Mapping[str, Any], ...]:
     """The parts of a component that may be a sequence."""
     if not isinstance(node, Mapping):
