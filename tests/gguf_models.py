@@ -116,7 +116,7 @@ def make_family_model(directory: Path, name: str, *, seed: int = 0, **changes: A
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += torch.randn_like(weight) * (0.06 if weight.ndim > 1 else 0.2)
+            weight.add_(torch.randn_like(weight), alpha=0.06 if weight.ndim > 1 else 0.2)
     model.save_pretrained(directory)
     save_tokenizer(directory)
     return directory
@@ -130,7 +130,7 @@ def save_tokenizer(directory: Path, *, merges: tuple[str, ...] = ("h e", "l l", 
 
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pairs = [tuple(merge.split(" ")) for merge in merges]
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     vocabulary = {token: i for i, token in enumerate([*specials, *alphabet, *(a + b for a, b in pairs)])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     pattern = next(way.patterns[0] for way in PRETOKENIZERS if way.name == "qwen2")

@@ -97,5 +97,6 @@ def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: Merg
         verify=settings.verify,
         model_card=card if settings.model_card else None,
         base_model=settings.base_model,
+        llama_cpp_path=settings.llama_cpp_path,
         adapter_tag=settings.adapter_tag,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.export.adapter import write_lora
+from backprop.effects.export.gguf_format import check_gguf, write_gguf_format
 from backprop.effects.export.merged import write_merged
 from backprop.effects.export.staging import check_output
 from backprop.plan.decision import Problem
@@ -50,6 +51,7 @@ class Format:
 FORMATS: Mapping[ExportFormat, Format] = {
     ExportFormat.LORA: Format(_check_lora, write_lora, needs_base=False),
     ExportFormat.MERGED: Format(_check_room, write_merged),
+    ExportFormat.GGUF: Format(check_gguf, write_gguf_format),
     ExportFormat.OLLAMA_ADAPTER: Format(check_lora, write_gguf_adapter, needs_base=False),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,7 @@ def planned(directory: Path, quantization: Quantization, adapter: Path | None = 
     merge = plan_merge(base, facts)
     assert not isinstance(merge, Refused)
     stored = [Stored(entry.name, entry.shape) for entry in merge.entries]
-    plan = plan_gguf(
-        base.config, stored, tokenizer, name="tiny", is_tied=merge.is_tied, quantization=quantization
-    )
+    plan = plan_gguf(base.config, stored, tokenizer, name="tiny", is_tied=merge.is_tied, quantization=quantization)
     assert not isinstance(plan, Refused), plan
     return plan, merge
 
@@ -66,7 +64,8 @@ def torch_logits(directory: Path, ids: Sequence[int], adapter: Path | None = Non
     if adapter:
         model = PeftModel.from_pretrained(model, adapter)
     with torch.inference_mode():
-        return np.asarray(model(torch.tensor([list(ids)])).logits[0, -1].double().numpy())
+        found: NDArray[np.float64] = model(torch.tensor([list(ids)])).logits[0, -1].double().numpy()
+        return found
 
 
 def llama_logits(server: LlamaCpp, ids: Sequence[int]) -> NDArray[np.float64]:
@@ -76,7 +75,7 @@ def llama_logits(server: LlamaCpp, ids: Sequence[int]) -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("xllamacpp")
     return tmp_path_factory.mktemp("families")
 

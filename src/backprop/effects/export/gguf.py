@@ -64,7 +64,7 @@ def write_gguf(
             progress(done, total)
 
 
-def write_lora(plan: LoraPlan, target: Path) -> None:
+def write_gguf_lora(plan: LoraPlan, target: Path) -> None:
     """Write a planned adapter file to ``target``, whole or not at all, in float32. Raises as :func:`write_gguf`."""
     tensors = tuple(TensorPlan(t.name, t.source.shape, GgmlType.F32, t.source.name) for t in plan.tensors)
     layout = GgufPlan(plan.architecture, plan.metadata, tensors, plan.heads)
@@ -195,7 +195,7 @@ class _Writer:
             made = self._make(task, start, stop)
             with self._lock:
                 self.stream.seek(self.begin + task.offset + start * row_bytes)
-                self.stream.write(memoryview(made).cast("B"))
+                self.stream.write(made.data)
         return (task.stop - task.start) * row_items
 
     def _make(self, task: _Task, start: int, stop: int) -> Bytes:

@@ -78,9 +78,7 @@ class LlamaCpp:
 
 
 @contextlib.contextmanager
-def loaded(
-    model: Path, *, lora: Path | None = None, num_threads: int = 1, context: int = 1024
-) -> Iterator[LlamaCpp]:
+def loaded(model: Path, *, lora: Path | None = None, num_threads: int = 1, context: int = 1024) -> Iterator[LlamaCpp]:
     """A model, with an adapter if one is given, for as long as the block runs.
 
     Raises RUNTIME_GGUF_EXPORT_FAILED when llama.cpp does not load it, or ends while it is asked.
@@ -90,7 +88,9 @@ def loaded(
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         said: deque[str] = deque(maxlen=_TAIL_LINES)
         listener = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
         listener.start()

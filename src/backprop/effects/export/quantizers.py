@@ -1,18 +1,19 @@
-"""What turns rows of float32 into blocks of a GGUF type: ggml's own routine where a package brings it, or gguf's numpy.
+"""What turns rows of float32 into blocks of a GGUF type: ggml's own routine, or that of the gguf package in numpy.
 
-Both make the same bytes for the types that both have.
+Both make the same bytes of the types that both have.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
-import gguf
 import numpy as np
 import numpy.typing as npt
 
@@ -38,7 +39,7 @@ def find_quantizer(llama_cpp: str | None) -> Quantizer:
     """The best routine on this machine; ``llama_cpp`` is BACKPROPAGATE_LLAMA_CPP_PATH.
 
     Looked for in the package libggml-python, in a build of llama.cpp and in the package xllamacpp; else gguf's own,
-    which has no K-quants.
+    which has no K-quants. The gguf package is imported when that is used.
     """
     for path in _candidates(llama_cpp):
         routine = _load(path)
@@ -95,7 +96,8 @@ def _with_ggml(routine: Callable[..., int]) -> Quantize:
 def _with_numpy(values: Array, kind: GgmlType) -> Bytes:
     if not kind.is_quantized:
         return _plain(values, kind)
-    made: Bytes = gguf.quants.quantize(values, gguf.GGMLQuantizationType(kind.number))
+    package: Any = importlib.import_module("gguf")
+    made: Bytes = package.quants.quantize(values, package.GGMLQuantizationType(kind.number))
     return made
 
 

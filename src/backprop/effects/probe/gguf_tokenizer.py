@@ -12,19 +12,17 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from backprop.effects.files.json_file import read_object
 from backprop.plan.decision import Problem
 from backprop.plan.export.gguf.pretokenizers import PRETOKENIZERS, PROBE, choose
-from backprop.plan.export.gguf.vocabulary import TokenizerSource, VocabularyKind, kind_of_vocabulary
+from backprop.plan.export.gguf.vocabulary import TokenizerSource, VocabularyKind, adds_prefix_space, kind_of_vocabulary
 from backprop.plan.facts.absent import Absent
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "mask_token")
 _ADDS = ("add_bos_token", "add_eos_token")
 
 
-def observe_gguf_tokenizer(
-    directory: str | Path, *, chat_template: str | None, turn_end: str | None = None
-) -> TokenizerSource | Absent:
+def observe_gguf_tokenizer(directory: str | Path, *, chat_template: str | None) -> TokenizerSource | Absent:
     """What the tokenizer in ``directory`` puts into a GGUF file; Absent carries DEP_MODEL_LOAD_FAILED.
 
-    ``chat_template`` is the training's, as Jinja; ``turn_end`` the token that it ends the assistant's turns with.
+    ``chat_template`` is the training's, as Jinja.
     """
     place = Path(directory)
     try:
@@ -43,13 +41,12 @@ def observe_gguf_tokenizer(
         chat_template=chat_template,
         pretokenizer=pretokenizer_of(tokenizer, definition, config),
         adds={key: config[key] for key in _ADDS if isinstance(config.get(key), bool)},
-        turn_end=turn_end if turn_end != tokens.get("eos_token") else None,
     )
 
 
 def pretokenizer_of(tokenizer: Tokenizer, definition: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
     """llama.cpp's name for the way a byte-level tokenizer cuts text; None when it has none that cuts alike."""
-    if kind_of_vocabulary(definition) is not VocabularyKind.BYTE_LEVEL:
+    if kind_of_vocabulary(definition) is not VocabularyKind.BYTE_LEVEL or adds_prefix_space(definition):
         return None
     own = _cuts(tokenizer.pre_tokenizer)
     alike = tuple(name for name, cuts in _known_cuts().items() if cuts == own)

@@ -32,6 +32,7 @@ class ExportPlan:
     base_model: str | None = None
     """--base-model"""
     adapter_tag: str | None = None
+    llama_cpp_path: str | None = None
     warnings: tuple[Problem, ...] = ()
 
     @property

@@ -65,9 +65,7 @@ _LLAMA = Architecture(
 ARCHITECTURES: Mapping[str, Architecture] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
-    "smollm3": Architecture(
-        "smollm3", permutes=True, norms=_LLAMA_NORMS, biases=_QKV, writes_rope_dimension=True
-    ),
+    "smollm3": Architecture("smollm3", permutes=True, norms=_LLAMA_NORMS, biases=_QKV, writes_rope_dimension=True),
     "granite": attrs.evolve(_LLAMA, name="granite", head_is_hidden=True),
     "qwen2": Architecture("qwen2", norms=_LLAMA_NORMS, biases=_QKV, head_is_hidden=True),
     "qwen3": Architecture("qwen3", norms={**_LLAMA_NORMS, **_QK_NORMS}, biases=_QKV),

@@ -100,7 +100,9 @@ def hyperparameter_entries(model: Hyperparameters) -> tuple[Entry, ...]:
 
 def _of_family(model: Hyperparameters) -> tuple[Entry, ...]:
     config, prefix = model.config, model.architecture.name
-    entries = [real(f"{prefix}.{key}", config[name]) for name, key in _SCALES.get(prefix, {}).items() if config.get(name)]
+    entries = [
+        real(f"{prefix}.{key}", config[name]) for name, key in _SCALES.get(prefix, {}).items() if config.get(name)
+    ]
     match prefix:
         case "gemma2" | "gemma3":
             entries.append(whole(f"{prefix}.attention.sliding_window", config["sliding_window"]))
@@ -193,5 +195,3 @@ def unused_window(model: Hyperparameters) -> int | None:
     if model.architecture.name in _WINDOW_EVERY or (asks and not model.config.get("use_sliding_window")):
         return None
     return window if isinstance(window, int) and 0 < window < model.context else None
-
-

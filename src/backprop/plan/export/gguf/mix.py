@@ -106,3 +106,8 @@ def has_more_bits(layer: int, num_layers: int) -> bool:
 def _fallback(chosen: GgmlType, row: int) -> GgmlType:
     other = _FALLBACK.get(chosen, chosen)
     return other if other.fits(row) else GgmlType.F16
+
+
+def needs_k_quants(quantization: Quantization) -> bool:
+    """Only ggml's routine makes its types."""
+    return RECIPES[quantization].base.is_k_quant

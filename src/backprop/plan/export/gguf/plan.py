@@ -1,4 +1,4 @@
-"""A GGUF file as planned: its metadata and each of its tensors with name, shape, type and where the values come from."""
+"""A GGUF file as planned: its metadata, and each tensor with its name, shape, type and the source of its values."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def plan_gguf(
     """
     architecture = architecture_of(str(config.get("model_type")))
     if architecture is None:
-        return Refused((check_family(str(config.get("model_type"))),))  # type: ignore[arg-type]
+        return Refused((_unknown_family(str(config.get("model_type"))),))
     try:
         model = read_hyperparameters(config, architecture)
     except ValueError as damage:
@@ -134,7 +134,9 @@ def plan_gguf(
         has_k_quants=has_k_quants,
     )
     planned = [
-        TensorPlan(place.name, stored.shape, type_of(place.name, stored.shape, quantization, facts), stored.name, place.change)
+        TensorPlan(
+            place.name, stored.shape, type_of(place.name, stored.shape, quantization, facts), stored.name, place.change
+        )
         for place, stored in placed
     ]
     return GgufPlan(
@@ -148,8 +150,10 @@ def plan_gguf(
 
 def check_family(model_type: str) -> Problem | None:
     """Why models of a family cannot be exported to GGUF by ourselves; None when they can."""
-    if architecture_of(model_type) is not None:
-        return None
+    return _unknown_family(model_type) if architecture_of(model_type) is None else None
+
+
+def _unknown_family(model_type: str) -> Problem:
     return _unsupported(
         f"Models of the family {model_type} cannot be written to GGUF by backprop, which knows {names_of_families()}."
     )

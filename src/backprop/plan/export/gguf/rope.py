@@ -116,7 +116,7 @@ def _llama3_factors(rope: Rope, dimension: int) -> tuple[float, ...]:
     original = rope.number("original_max_position_embeddings", 8192)
 
     def stretch(exponent: float) -> float:
-        wave = 2 * math.pi * rope.theta**exponent
+        wave = 2 * math.pi * math.pow(rope.theta, exponent)
         if wave < original / high:
             return 1.0
         if wave > original / low:

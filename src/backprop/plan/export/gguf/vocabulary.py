@@ -50,8 +50,6 @@ class TokenizerSource:
     """llama.cpp's name for the way that text is cut; None when it has none, or for SentencePiece."""
     adds: Mapping[str, bool] = attrs.field(factory=dict)
     """``add_bos_token`` and the like, as tokenizer_config.json declares them."""
-    turn_end: str | None = None
-    """The token that ends the assistant's turn, where it is not the end-of-sequence token."""
 
 
 def kind_of_vocabulary(definition: Mapping[str, Any]) -> VocabularyKind | None:
@@ -63,6 +61,12 @@ def kind_of_vocabulary(definition: Mapping[str, Any]) -> VocabularyKind | None:
         return VocabularyKind.SENTENCE_PIECE
     cutters = _flat(definition.get("pre_tokenizer"), "pretokenizers")
     return VocabularyKind.BYTE_LEVEL if any(c.get("type") == "ByteLevel" for c in cutters) else None
+
+
+def adds_prefix_space(definition: Mapping[str, Any]) -> bool:
+    """Whether a byte-level tokenizer puts a space before a text; llama.cpp never does."""
+    cutters = _flat(definition.get("pre_tokenizer"), "pretokenizers")
+    return any(part.get("type") == "ByteLevel" and part.get("add_prefix_space") is True for part in cutters)
 
 
 def _flat(node: object, key: str) -> tuple[Mapping[str, Any], ...]:
@@ -83,13 +87,14 @@ def vocabulary_entries(source: TokenizerSource, *, num_rows: int) -> tuple[Entry
     kind = kind_of_vocabulary(definition)
     if kind is None:
         raise ValueError("Its tokenizer is neither byte-level BPE nor SentencePiece's BPE.")
-    if kind is VocabularyKind.BYTE_LEVEL and source.pretokenizer is None:
+    cutter = source.pretokenizer if kind is VocabularyKind.BYTE_LEVEL else "default"
+    if cutter is None:
         raise ValueError("Its tokenizer cuts text in a way that llama.cpp has no name for.")
     merges = [_pair(merge) for merge in definition["model"].get("merges", ())]
     tokens, kinds = _tokens(definition, source, num_rows)
     entries = [
         text("tokenizer.ggml.model", kind.value),
-        text("tokenizer.ggml.pre", source.pretokenizer if kind is VocabularyKind.BYTE_LEVEL else "default"),
+        text("tokenizer.ggml.pre", cutter),
         Entry("tokenizer.ggml.tokens", Kind.STRINGS, tuple(tokens)),
     ]
     if kind is VocabularyKind.SENTENCE_PIECE:
@@ -103,9 +108,7 @@ def vocabulary_entries(source: TokenizerSource, *, num_rows: int) -> tuple[Entry
     return (*entries, *_special_entries(source), *_template(source))
 
 
-def _tokens(
-    definition: Mapping[str, Any], source: TokenizerSource, num_rows: int
-) -> tuple[list[str], list[TokenKind]]:
+def _tokens(definition: Mapping[str, Any], source: TokenizerSource, num_rows: int) -> tuple[list[str], list[TokenKind]]:
     ids: Mapping[str, int] = definition["model"]["vocab"]
     added: Sequence[Mapping[str, Any]] = definition.get("added_tokens", ())
     highest = max((*ids.values(), *(token["id"] for token in added)), default=-1)
@@ -122,7 +125,7 @@ def _tokens(
         # llama.cpp looks for these in text that is not yet escaped.
         tokens[number] = content if is_control else content.replace(SPACE, " ")
         kinds[number] = TokenKind.CONTROL if is_control else TokenKind.USER_DEFINED
-    unknown = definition["model"].get("unk_token") or source.special_tokens.get("unk_token")
+    unknown = str(definition["model"].get("unk_token") or source.special_tokens.get("unk_token"))
     if definition["model"].get("byte_fallback") and unknown in ids:
         kinds[ids[unknown]] = TokenKind.UNKNOWN
     return tokens, kinds
@@ -173,7 +176,8 @@ def adds_space(definition: Mapping[str, Any]) -> bool:
             return True
     for part in _flat(definition.get("pre_tokenizer"), "pretokenizers"):
         if part.get("type") == "Metaspace":
-            return part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never") != "never"
+            older = "always" if part.get("add_prefix_space", True) else "never"
+            return bool(part.get("prepend_scheme", older) != "never")
     return False
 
 
@@ -189,13 +193,14 @@ _SPECIAL = {
 
 
 def _special_entries(source: TokenizerSource) -> tuple[Entry, ...]:
-    ids = {**source.definition["model"]["vocab"], **{t["content"]: t["id"] for t in source.definition["added_tokens"]}}
+    ids = {
+        **source.definition["model"]["vocab"],
+        **{t["content"]: t["id"] for t in source.definition.get("added_tokens", ())},
+    }
     named = {key: ids[token] for key, token in source.special_tokens.items() if token in ids}
     entries = [
         whole(f"tokenizer.ggml.{theirs}_token_id", named[ours]) for ours, theirs in _SPECIAL.items() if ours in named
     ]
-    if source.turn_end in ids:
-        entries.append(whole("tokenizer.ggml.eot_token_id", ids[source.turn_end]))
     begins, ends = _added_around(source.definition, named)
     entries += [
         flag("tokenizer.ggml.add_bos_token", source.adds.get("add_bos_token", begins) and "bos_token" in named),
