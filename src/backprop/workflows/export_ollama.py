@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.export.gguf import write_lora
+from backprop.effects.export.gguf_adapter import check_writer, write_adapter_file
 from backprop.effects.export.merged import files_of
 from backprop.effects.export.ollama import connect
 from backprop.effects.export.staging import check_output, staged
@@ -91,16 +91,17 @@ def check_lora(plan: ExportPlan) -> tuple[Problem, ...]:
     if isinstance(planned, Refused):
         return planned.problems
     # Float32 takes at most twice what the adapter takes now.
-    return check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=2 * plan.source_bytes)
+    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=2 * plan.source_bytes)
+    return (*check_writer(), *room)
 
 
 def write_gguf_adapter(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) -> Exported:
-    """Write the adapter as a GGUF file of its own to ``out``. Raises as :func:`write_lora`."""
+    """Write the adapter as a GGUF file of its own to ``out``. Raises as :func:`write_adapter_file`."""
     planned = _lora_plan(plan)
     assert isinstance(planned, LoraPlan), "what cannot be written was refused"
     with staged(plan, out) as directory:
         emit(Stage("writing the adapter"))
-        write_lora(planned, directory / f"{plan.name}-lora{GGUF_ENDING}")
+        write_adapter_file(planned, directory / f"{plan.name}-lora{GGUF_ENDING}")
     return Exported(files_of(out))
 
 
