@@ -17,6 +17,7 @@ from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import TargetFacts
 from backprop.plan.settings.verbs.export import ExportSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
+from backprop.workflows.export_card import described
 from backprop.workflows.export_formats import FOLLOWING, FORMATS, check_following
 from backprop.workflows.export_sources import observe_source, observe_tensors
 from backprop.workflows.request import Request
@@ -64,7 +65,7 @@ def prepare(settings: ExportSettings) -> ExportPlan | Refused:
     sources = observe_tensors(settings, target, needs_base=format.needs_base)
     if isinstance(sources, Refused):
         return sources
-    plan = _planned(settings, *sources)
+    plan = described(_planned(settings, *sources))
     found = (*problems, *_check_base_name(settings, target), *format.check(plan), *check_following(settings, plan))
     return Refused(found) if errors_among(found) else attrs.evolve(plan, warnings=warnings_among(found))
 
