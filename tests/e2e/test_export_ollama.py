@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from backprop.effects.store.handover import TOKENIZER_FILES
 from tests.e2e.command import Done, backprop, leftovers
 from tests.effects.export.peft_models import make_adapter
 from tests.gguf_files import write_model
+from tests.gguf_models import make_family_model
 from tests.ollama_double import OllamaDouble, serving
 
 WIDTH, INNER = 32, 64
@@ -102,4 +104,44 @@ def test_a_daemon_that_is_down_is_told_before_any_work(adapter: str, tmp_path: P
     arguments = ("export", adapter, "--format", "ollama-adapter", "--base-model", "base", "-o", "out", "--json")
     done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST="127.0.0.1:9")
     assert (done.code, done.data["problems"][0]["code"]) == (2, "DEP_OLLAMA_REGISTRATION_FAILED")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of a model that llama.cpp loads."""
+    directory = tmp_path_factory.mktemp("tuned")
+    base = make_family_model(directory / "base", "llama")
+    adapter = make_adapter(base, directory / "tuned")
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, adapter / name)
+    return adapter
+
+
+def test_an_adapter_directory_is_merged_quantized_and_registered(
+    double: OllamaDouble, tuned: Path, tmp_path: Path
+) -> None:
+    arguments = ("ollama", "register", str(tuned), "--name", "mine", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert done.code == 0, done.stdout
+    assert done.data["path"].endswith("q4_k_m.gguf")
+    assert set(double.bodies[-1]) >= {"files", "template", "parameters"}
+    assert "mine:latest" in double.models
+
+
+def test_a_gguf_export_is_registered_on_the_way(double: OllamaDouble, tuned: Path, tmp_path: Path) -> None:
+    arguments = ("export", str(tuned), "-f", "gguf", "-q", "q8_0", "-o", "out", "--ollama", "--ollama-name", "mine:q8")
+    done = backprop(*arguments, "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert done.code == 0, done.stdout
+    assert done.data["ollama_name"] == "mine:q8"
+    assert "mine:q8" in double.models
+
+
+def test_a_name_that_ollama_refuses_is_told_before_the_export(
+    double: OllamaDouble, tuned: Path, tmp_path: Path
+) -> None:
+    arguments = ("export", str(tuned), "-f", "gguf", "-o", "out", "--ollama", "--ollama-name", "my model", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (done.code, done.data["problems"][0]["code"]) == (1, "INPUT_VALIDATION_FAILED")
     assert not (tmp_path / "out").exists()
