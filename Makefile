@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@if nvidia-smi >/dev/null 2>&1; then grep -v '^torch==' constraints.txt; else cat constraints.txt; fi > .venv/constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt --upgrade pip
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt \
-		--group dev --editable '.[train,qlora,parquet,zstd]'
+		--group dev --editable '.[train,qlora,parquet,zstd,quantize,verify]'
 	@touch $@
 
 $(MODEL): | $(INSTALLED)
@@ -60,6 +60,8 @@ bench: setup
 	$(PY) -m benchmarks.memory_accuracy
 	$(PY) -m benchmarks.memory_measured
 	$(PY) -m benchmarks.data_near
+	$(PY) -m benchmarks.export_gguf
+	$(PY) -m benchmarks.export_merged
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py

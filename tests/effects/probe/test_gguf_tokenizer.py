@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-from backprop.effects.probe.gguf_tokenizer import _known_cuts, pretokenizer_of
+from backprop.effects.probe.gguf_tokenizer import _known_cuts, gguf_tokenizer_of, pretokenizer_of
 from backprop.plan.export.gguf.pretokenizers import PRETOKENIZERS
 
 CL100K = (
@@ -18,11 +17,9 @@ CL100K = (
 
 
 def name_of(*parts: pre_tokenizers.PreTokenizer, ignores_merges: bool = False, cleans: bool = False) -> str | None:
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = Tokenizer(models.BPE(ignore_merges=ignores_merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(list(parts))
-    definition = json.loads(tokenizer.to_str())
-    definition["model"]["ignore_merges"] = ignores_merges
-    return pretokenizer_of(tokenizer, definition, {"clean_up_tokenization_spaces": cleans})
+    return pretokenizer_of(tokenizer, {"clean_up_tokenization_spaces": cleans})
 
 
 def split(pattern: str, behavior: str = "isolated") -> pre_tokenizers.PreTokenizer:
@@ -76,3 +73,12 @@ def test_the_probe_tells_every_two_ways_apart() -> None:
     patterns = {way.name: way.patterns for way in PRETOKENIZERS}
     for one, other in itertools.combinations(cuts, 2):
         assert (cuts[one] == cuts[other]) == (patterns[one] == patterns[other]), (one, other)
+
+
+def test_sentence_piece_is_told_by_its_fallback_to_bytes() -> None:
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True))
+    assert gguf_tokenizer_of(tokenizer, {}) == "SentencePiece"
+
+
+def test_a_tokenizer_of_another_kind_has_no_name() -> None:
+    assert gguf_tokenizer_of(Tokenizer(models.WordLevel()), {}) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,31 @@ def observe_gguf_tokenizer(directory: str | Path, *, chat_template: str | None) 
         definition=definition,
         special_tokens=tokens,
         chat_template=chat_template,
-        pretokenizer=pretokenizer_of(tokenizer, definition, config),
+        pretokenizer=pretokenizer_of(tokenizer, config),
         adds={key: config[key] for key in _ADDS if isinstance(config.get(key), bool)},
     )
 
 
-def pretokenizer_of(tokenizer: Tokenizer, definition: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+def gguf_tokenizer_of(tokenizer: Tokenizer, config: Mapping[str, Any]) -> str | None:
+    """What llama.cpp calls a tokenizer like this one: its way to cut text, or ``SentencePiece``; None for none."""
+    if kind_of_vocabulary(_without_words(tokenizer)) is VocabularyKind.SENTENCE_PIECE:
+        return "SentencePiece"
+    return pretokenizer_of(tokenizer, config)
+
+
+def _without_words(tokenizer: Tokenizer) -> Mapping[str, Any]:
+    """As much of tokenizer.json as says how text is cut; its megabytes of words take long to parse again."""
+    model, cutter = tokenizer.model, tokenizer.pre_tokenizer
+    flags = {flag: getattr(model, flag, None) for flag in ("byte_fallback", "ignore_merges")}
+    return {
+        "model": {"type": type(model).__name__, **flags},
+        "pre_tokenizer": json.loads(cutter.__getstate__()) if cutter is not None else None,
+    }
+
+
+def pretokenizer_of(tokenizer: Tokenizer, config: Mapping[str, Any]) -> str | None:
     """llama.cpp's name for the way a byte-level tokenizer cuts text; None when it has none that cuts alike."""
+    definition = _without_words(tokenizer)
     if kind_of_vocabulary(definition) is not VocabularyKind.BYTE_LEVEL or adds_prefix_space(definition):
         return None
     own = _cuts(tokenizer.pre_tokenizer)

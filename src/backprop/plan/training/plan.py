@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from backprop.plan.decision import Decision, Problem, Refused, errors_among, warning, warnings_among
+from backprop.plan.export.gguf.preflight import judge_gguf
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts, DatasetFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
@@ -81,6 +82,8 @@ class TrainPlan:
     """How updates are rounded into bfloat16 weights that are trained; None when those are float32, or an adapter's."""
     offload: OffloadPlan | None = None
     """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
+    gguf_export: Decision[bool] | None = attrs.field(default=None, eq=False)
+    """Whether the result can be exported to GGUF; None in plans that did not ask."""
 
     @property
     def num_trainable(self) -> int:
@@ -194,6 +197,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         mode=settings.training.mode,
         rounding=whole.rounding,
         offload=whole.offload,
+        gguf_export=judge_gguf(model, tokenizer),
     )
 
 
