@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.go_template import prompt_of
 
 from backprop.plan.decision import Problem
 from backprop.plan.export.modelfile import Modelfile, modelfile_text, parse_modelfile
 from backprop.plan.export.ollama_name import OllamaName, is_on_shelf, parse_name, part_from, shelf_name
 from backprop.plan.export.turn_format import TurnFormat, derive_turns, go_template
-from tests.go_template import prompt_of
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=30)
 QUOTABLE = TEXTS.filter(lambda text: '"' not in text)
-LITERALS = st.text(st.sampled_from("ab{}<>|\n -\""), min_size=1, max_size=8)
+LITERALS = st.text(st.sampled_from('ab{}<>|\n -"'), min_size=1, max_size=8)
 
 
 @given(st.text(max_size=120))

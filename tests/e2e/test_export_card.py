@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard
 
@@ -22,7 +23,8 @@ def test_an_export_of_a_run_tells_how_it_was_trained(model: str, data: str, tmp_
     for word in ("# Fine-tuned model merged", "backprop train --model", "--steps 4", "![Losses"):
         assert word in text
     assert str(tmp_path) not in text
-    assert ModelCard(text).data.to_dict()["library_name"] == "transformers"
+    read: Any = ModelCard(text).data
+    assert read.library_name == "transformers"
     assert (tmp_path / "merged" / "loss.svg").is_file()
 
     done = backprop("export", "output", "--format", "merged", "-o", "bare", "--no-model-card", cwd=tmp_path)

@@ -38,8 +38,8 @@ def card(shape: Shape = Shape.ADAPTER, **more: Any) -> Card:
 def metadata(card: Card) -> dict[str, Any]:
     """As YAML reads it; and as the Hub's own client does, which raises for what it does not understand."""
     found: dict[str, Any] = yaml.safe_load(card.text.split("---\n")[1])
-    data = ModelCard(card.text).data.to_dict()
-    assert data["library_name"] == found["library_name"]
+    data: Any = ModelCard(card.text).data
+    assert data.to_dict()["library_name"] == found["library_name"]
     return found
 
 
@@ -87,7 +87,8 @@ def test_the_metadata_is_what_the_hub_takes(shape: Shape) -> None:
 
 
 def test_the_evaluation_is_a_result_that_the_hub_shows() -> None:
-    (result,) = ModelCard(card(heldout_losses=HELDOUT).text).data.eval_results or []
+    data: Any = ModelCard(card(heldout_losses=HELDOUT).text).data
+    (result,) = data.eval_results
     assert (result.metric_type, result.metric_value, result.task_type) == ("loss", 1.5, "text-generation")
 
 
