@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -112,7 +113,7 @@ def test_an_adapter_is_merged_on_the_way(tmp_path: Path, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["llama-tied", "qwen2"])
-def test_an_adapter_file_is_laid_over_its_base(tmp_path: Path, name: str, settings: dict[str, object]) -> None:
+def test_an_adapter_file_is_laid_over_its_base(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     base = make_family_model(tmp_path / "base", name)
     targets = ["q_proj", "k_proj", "v_proj", "down_proj"]
     directory = make_adapter(base, tmp_path / "adapter", target_modules=targets, **settings)
@@ -129,7 +130,7 @@ def test_an_adapter_file_is_laid_over_its_base(tmp_path: Path, name: str, settin
 
 
 @pytest.mark.parametrize("settings", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}])
-def test_what_a_gguf_adapter_cannot_say_is_refused(tmp_path: Path, model: Path, settings: dict[str, object]) -> None:
+def test_what_a_gguf_adapter_cannot_say_is_refused(tmp_path: Path, model: Path, settings: dict[str, Any]) -> None:
     adapter = observe_adapter(make_adapter(model, tmp_path / "adapter", **settings))
     assert not isinstance(adapter, Absent)
     refused = plan_lora(adapter, json.loads((model / "config.json").read_text()), name="tiny")

@@ -46,7 +46,8 @@ def write(directory: Path, target: Path, quantization: Quantization, adapter: Pa
 
 
 def centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values - values.mean()
+    found: NDArray[np.float64] = values - values.mean()
+    return found
 
 
 def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
