@@ -18,6 +18,7 @@ from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import TargetFacts
 from backprop.plan.settings.verbs.export import ExportSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
+from backprop.workflows.export_card import described
 from backprop.workflows.export_formats import FOLLOWING, FORMATS, check_following
 from backprop.workflows.export_sources import observe_source, observe_tensors
 from backprop.workflows.request import Request
@@ -74,7 +75,7 @@ def prepare(settings: ExportSettings) -> ExportPlan | Refused:
     sources = observe_tensors(settings, target, needs_base=format.needs_base)
     if isinstance(sources, Refused):
         return sources
-    plan = _planned(settings, *sources)
+    plan = described(_planned(settings, *sources))
     found = (*problems, *_check_base_name(settings, target), *format.check(plan), *check_following(settings, plan))
     return Refused(found) if errors_among(found) else attrs.evolve(plan, warnings=warnings_among(found))
 
@@ -107,5 +108,6 @@ def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: Merg
         verify=settings.verify,
         model_card=card if settings.model_card else None,
         base_model=settings.base_model,
+        llama_cpp_path=settings.llama_cpp_path,
         adapter_tag=settings.adapter_tag,
     )

@@ -8,12 +8,21 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.export.adapter import write_lora
+from backprop.effects.export.gguf_format import check_gguf, write_gguf_format
 from backprop.effects.export.merged import write_merged
 from backprop.effects.export.staging import check_output
 from backprop.plan.decision import Problem
 from backprop.plan.export.plan import Exported, ExportPlan
 from backprop.plan.export.report import ExportReport
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
+from backprop.workflows.export_ollama import (
+    asks_for_ollama,
+    check_lora,
+    check_ollama,
+    register_exported,
+    write_gguf_adapter,
+)
+from backprop.workflows.export_push import asks_for_push, check_push, push_exported
 from backprop.workflows.request import Emit
 
 
@@ -42,6 +51,8 @@ class Format:
 FORMATS: Mapping[ExportFormat, Format] = {
     ExportFormat.LORA: Format(_check_lora, write_lora, needs_base=False),
     ExportFormat.MERGED: Format(_check_room, write_merged),
+    ExportFormat.GGUF: Format(check_gguf, write_gguf_format),
+    ExportFormat.OLLAMA_ADAPTER: Format(check_lora, write_gguf_adapter, needs_base=False),
 }
 
 
@@ -58,8 +69,8 @@ class Following:
 
 
 FOLLOWING: tuple[Following, ...] = (
-    Following("--ollama", lambda settings: settings.ollama),
-    Following("--push", lambda settings: settings.push is not None),
+    Following("--ollama", asks_for_ollama, check_ollama, register_exported),
+    Following("--push", asks_for_push, check_push, push_exported),
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backprop.effects.store.handover import hand_over_model
+from backprop.plan.export.card import Card
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def places(tmp_path: Path) -> dict[str, Any]:
 
 
 def handed_over(run_dir: Path, **rest: Any) -> Path:
-    return hand_over_model(run_dir, **rest, chat_template="{{ mine }}", card="# Card", dtype="bfloat16")
+    return hand_over_model(run_dir, **rest, chat_template="{{ mine }}", card=Card("# Card"), dtype="bfloat16")
 
 
 def test_a_model_has_the_trained_weights_and_everything_else_as_it_was(places: dict[str, Any]) -> None:

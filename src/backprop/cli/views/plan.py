@@ -76,6 +76,8 @@ def _model(plan: TrainPlan) -> Iterator[Line]:
         yield "remote code", "trusted", "The model's repository may run its own Python here."
     if tokenizer is not None and tokenizer.chat_template is not None:
         yield "chat template", tokenizer.chat_template_name, tokenizer.chat_template_note or _ends(plan)
+    if plan.gguf_export is not None:
+        yield "GGUF export", "can be made" if plan.gguf_export.value else "cannot be made", plan.gguf_export.why
 
 
 def _of(plan: TrainPlan) -> str:

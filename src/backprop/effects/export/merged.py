@@ -33,7 +33,7 @@ def write_merged(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) 
             check_adapter_finite(files, tuple(t.facts for t in merge.adapter.tensors), merge.adapter.directory)
     with staged(plan, out) as directory:
         emit(Stage("merging" if merge.adapter else "copying"))
-        write_weights(shards, directory, tell=_throttled(emit))
+        write_weights(shards, directory, tell=throttled(emit))
         index = index_text(shards)
         if index is not None:
             (directory / INDEX).write_text(index, encoding="utf-8")
@@ -55,7 +55,8 @@ def files_of(out: Path) -> tuple[ExportedFile, ...]:
     return tuple(ExportedFile(str(p), p.stat().st_size) for p in sorted(out.iterdir()) if p.is_file())
 
 
-def _throttled(emit: Callable[[Event], None]) -> Callable[[int, int], None]:
+def throttled(emit: Callable[[Event], None]) -> Callable[[int, int], None]:
+    """Tells of progress, (done, all), as often as is worth being told."""
     told = 0
 
     def tell(done: int, total: int) -> None:

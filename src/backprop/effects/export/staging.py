@@ -12,12 +12,12 @@ from backprop.effects.files.atomic import PARTIAL, make_directory, replace_direc
 from backprop.effects.files.lock import locked
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
+from backprop.plan.export.card import CARD, LOSS_IMAGE
 from backprop.plan.export.plan import ExportPlan
 from backprop.plan.quantity import gib
 
 MARK = "export.json"
 """By this file an export is known as one, so that the next may replace it."""
-CARD = "README.md"
 _LOCK = ".lock"
 
 
@@ -62,6 +62,8 @@ def staged(plan: ExportPlan, out: Path) -> Iterator[Path]:
                 yield aside
                 if plan.model_card is not None:
                     (aside / CARD).write_text(plan.model_card, encoding="utf-8")
+                    if plan.loss_image:
+                        (aside / LOSS_IMAGE).write_text(plan.loss_image, encoding="utf-8")
                 mark = {"schema_version": 1, "format": plan.format.value, "name": plan.name}
                 (aside / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
         except BaseException:

@@ -12,6 +12,7 @@ from typing import Any
 
 from backprop.effects.files.atomic import PARTIAL, replace_directory, writing
 from backprop.effects.files.json_file import read_object
+from backprop.plan.export.card import Card
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 TOKENIZER_FILES = (
@@ -30,7 +31,7 @@ WHOLE_WEIGHTS = "model*.safetensors*"
 
 
 def hand_over_adapter(
-    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: str
+    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: Card
 ) -> Path:
     """Put ``<run>/adapter`` together and into place; its path. Nothing in it was written twice or changed.
 
@@ -45,7 +46,7 @@ def hand_over_adapter(
 
 
 def hand_over_model(
-    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: str, dtype: str
+    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: Card, dtype: str
 ) -> Path:
     """Put ``<run>/model`` together and into place as :func:`hand_over_adapter` does; its path.
 
@@ -66,7 +67,7 @@ def hand_over_model(
 
 
 @contextmanager
-def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card: str) -> Iterator[Path]:
+def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card: Card) -> Iterator[Path]:
     """A directory to put weights in, which becomes ``final`` with tokenizer, template and card."""
     staged = final.with_name(f"{PARTIAL}{final.name}")
     with writing(final):
@@ -78,7 +79,8 @@ def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card:
                 shutil.copyfile(model_dir / name, staged / name)
         if chat_template is not None:
             (staged / CHAT_TEMPLATE_FILE).write_text(chat_template, encoding="utf-8")
-        (staged / "README.md").write_text(card, encoding="utf-8")
+        for name, content in card.files:
+            (staged / name).write_text(content, encoding="utf-8")
     replace_directory(staged, final)
 
 

@@ -29,9 +29,12 @@ class ExportPlan:
     verify: bool
     model_card: str | None
     """The text of README.md."""
+    loss_image: str = attrs.field(default="", kw_only=True)
+    """SVG that the card shows, beside it; empty when it shows none."""
     base_model: str | None = None
     """--base-model"""
     adapter_tag: str | None = None
+    llama_cpp_path: str | None = None
     warnings: tuple[Problem, ...] = ()
 
     @property

@@ -127,3 +127,5 @@ class TokenizerFacts:
     """``the model's own``, or what ``--chat-template`` named; empty without one."""
     chat_template_note: str = ""
     """How a built-in template was fitted to the vocabulary; empty when it stands as it is."""
+    gguf_tokenizer: str | None = attrs.field(default="", eq=False)
+    """What llama.cpp calls its like; None when it has none, empty when nobody looked."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from backprop.plan.decision import Decision, Problem, Refused, errors_among, warnings_among
+from backprop.plan.export.gguf.preflight import judge_gguf
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.model import ModelFacts, TokenizerFacts
@@ -76,6 +77,8 @@ class TrainPlan:
     """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
     objective: ObjectivePlan = SUPERVISED
     """What is minimised."""
+    gguf_export: Decision[bool] | None = attrs.field(default=None, eq=False)
+    """Whether the result can be exported to GGUF; None in plans that did not ask."""
 
     @property
     def num_trainable(self) -> int:
@@ -98,7 +101,8 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     if errors_among(problems):
         return _refused(problems)
     plan = _accepted(draft, settings, place, rail=rail, data=data)
-    return attrs.evolve(plan, tokenizer=choose_tokenizer(settings, facts)[0], warnings=problems)
+    tokenizer = choose_tokenizer(settings, facts)[0]
+    return attrs.evolve(plan, tokenizer=tokenizer, warnings=problems, gguf_export=judge_gguf(model, tokenizer))
 
 
 def _refused(problems: Iterable[Problem]) -> Refused:

@@ -72,6 +72,16 @@ class ExportSettings:
     ollama_name: str | None = opt(
         Words(), "--ollama-name", unset="the output's name", help="Name in Ollama.", metavar="NAME"
     )
+    llama_cpp_path: str | None = opt(
+        Words(),
+        "--llama-cpp-path",
+        env="LLAMA_CPP_PATH",
+        unset="packages and PATH alone",
+        help="For --format gguf: clone of llama.cpp, for its converter and quantizer.",
+        metavar="DIR",
+        rare=True,
+        file_like=True,
+    )
     base_model: str | None = opt(
         Words(),
         "--base-model",
