@@ -29,15 +29,31 @@ def test_the_output_the_adapter_and_the_run_id_lead_to_the_same_export(trained: 
     assert answer.code == 0, answer.stderr
 
 
-def test_a_disk_that_fills_up_leaves_the_former_export(trained: str, small_disk: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("trained")
+def test_a_disk_that_is_too_small_is_told_beforehand_or_leaves_the_former_export(
+    small_disk: Path, tmp_path: Path, model: str
+) -> None:
     out = small_disk / "merged"
-    too_large = backprop("export", "output", "-f", "merged", "-o", str(out), "--json", cwd=tmp_path)
-    assert (too_large.code, too_large.data["problems"][0]["code"]) == (2, "RUNTIME_DISK_FULL")
-    assert "free" in too_large.data["problems"][0]["message"]
-    assert mount("-o", "remount,size=500k", str(small_disk))
-    assert backprop("export", "output", "-f", "merged", "-o", str(out), "--json", cwd=tmp_path).code == 0
+    export = ("export", "output", "-f", "merged", "-o", str(out), "--json")
+    weights = Path(model, "model.safetensors").stat().st_size
+
+    def resized(num_bytes: int) -> None:
+        assert mount("-o", f"remount,size={num_bytes // 4096 * 4096}", str(small_disk))
+
+    resized(weights // 2)
+    told = backprop(*export, cwd=tmp_path)
+    assert (told.code, told.data["problems"][0]["code"]) == (2, "RUNTIME_DISK_FULL")
+    assert "free" in told.data["problems"][0]["message"]
+
+    resized(weights + 8192)  # the weights fit, and what stands beside them does not
+    filled = backprop(*export, cwd=tmp_path)
+    assert (filled.code, filled.data["problems"][0]["code"]) == (2, "RUNTIME_DISK_FULL")
+    assert "free" not in filled.data["problems"][0]["message"]
+    assert list(small_disk.iterdir()) == []
+
+    resized(weights + 65536)
+    assert backprop(*export, cwd=tmp_path).code == 0
     before = (out / "model.safetensors").read_bytes()
-    second = backprop("export", "output", "-f", "merged", "-o", str(out), "--json", cwd=tmp_path)
-    assert second.data["problems"][0]["code"] == "RUNTIME_DISK_FULL"
+    assert backprop(*export, cwd=tmp_path).data["problems"][0]["code"] == "RUNTIME_DISK_FULL"
     assert (out / "model.safetensors").read_bytes() == before
     assert leftovers(small_disk) == []

@@ -17,6 +17,8 @@ from peft import PeftModel
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from backprop.effects.export import weights
+from backprop.effects.export.tensors import MergedTensor
 from backprop.effects.files.atomic import PARTIAL
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -172,7 +174,8 @@ def test_a_second_export_replaces_the_first_and_nothing_else_is_replaced(adapter
     assert (out / "config.json").is_file()
 
 
-def test_progress_is_told_up_to_the_last_byte(adapter: Path) -> None:
+def test_progress_is_told_up_to_the_last_byte(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_SYNCED_BYTES", 1)  # the disk is waited for after every tensor
     told: list[Event] = []
     run(Request(ExportSettings(path=str(adapter), **MERGED), emit=told.append))  # type: ignore[arg-type]
     last = [event for event in told if isinstance(event, Written)][-1]
@@ -288,6 +291,24 @@ def test_a_whole_model_is_copied_as_merged_and_is_no_adapter(base: Path, tmp_pat
     out = Path(exported(base, **MERGED, output=str(tmp_path / "out")).report.output)
     for name, tensor in tensors_of(base).items():
         assert torch.equal(tensors_of(out)[name], tensor)
+
+
+def test_memory_that_runs_out_leaves_nothing_behind(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(MergedTensor, "rows", short)
+    assert problem_of(adapter, **MERGED).code == "RUNTIME_EXPORT_FAILED"
+    assert not (adapter / "merged").exists()
+    assert leftovers(adapter) == []
+
+
+def test_a_killed_export_leaves_nothing_that_the_next_one_does_not_clear(adapter: Path) -> None:
+    aside = adapter / f"{PARTIAL}merged"
+    (aside / "sub").mkdir(parents=True)
+    (aside / "model.safetensors").write_bytes(b"half")
+    assert exported(adapter, **MERGED).exit_code == 0
+    assert leftovers(adapter) == []
 
 
 def test_no_torch_is_loaded(adapter: Path) -> None:

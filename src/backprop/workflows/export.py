@@ -8,8 +8,9 @@ from pathlib import Path
 import attrs
 
 from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
+from backprop.plan.errors import BackpropError
 from backprop.plan.export.merge import MergePlan
-from backprop.plan.export.plan import ExportPlan
+from backprop.plan.export.plan import Exported, ExportPlan
 from backprop.plan.export.report import ExportReport
 from backprop.plan.export.request import check_request, export_card, safe_name
 from backprop.plan.export.sources import AdapterFacts
@@ -31,7 +32,7 @@ def run(request: Request[ExportSettings]) -> Outcome:
     plan = prepare(settings)
     if isinstance(plan, Refused):
         return refused(COMMAND, (*plan.problems, *request.warnings))
-    written = FORMATS[plan.format].write(plan, Path(plan.output_dir), emit=request.emit)
+    written = _written(plan, request)
     report = ExportReport(
         format=plan.format,
         source=plan.source,
@@ -47,6 +48,15 @@ def run(request: Request[ExportSettings]) -> Outcome:
         if following.is_asked(settings) and following.do is not None:
             report = following.do(settings, plan, report, request.emit)
     return ok(COMMAND, report, warnings=(*request.warnings, *plan.warnings, *written.warnings))
+
+
+def _written(plan: ExportPlan, request: Request[ExportSettings]) -> Exported:
+    try:
+        return FORMATS[plan.format].write(plan, Path(plan.output_dir), emit=request.emit)
+    except MemoryError as short:
+        message = f"Memory ran out while {plan.output_dir} was written; nothing of it remains."
+        hint = "End other programs, and export again."
+        raise BackpropError(Problem("RUNTIME_EXPORT_FAILED", message, where=plan.output_dir, hint=hint)) from short
 
 
 def prepare(settings: ExportSettings) -> ExportPlan | Refused:

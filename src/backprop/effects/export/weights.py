@@ -24,6 +24,8 @@ Told = Callable[[int, int], None]
 PIECE_BYTES = 2**25
 """Of a tensor as it is written: what one thread does in one go."""
 
+_SYNCED_BYTES = 2**27
+
 
 @attrs.frozen
 class _Piece:
@@ -50,17 +52,31 @@ def write_weights(shards: tuple[Shard, ...], directory: Path, *, tell: Told, wor
             file.write(shard.header)
             file.truncate(shard.num_bytes)
     pieces = [piece for shard in shards for piece in _pieces(shard, directory)]
-    total, done = sum(piece.num_bytes for piece in pieces), 0
+    total, done, synced = sum(piece.num_bytes for piece in pieces), 0, 0
     with SourceFiles() as sources, _Targets() as targets:
-        pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)))
+        pool = ThreadPoolExecutor(workers or _num_cores())
         try:
             futures = {pool.submit(_write, piece, sources, targets): piece for piece in pieces}
             for future in as_completed(futures):
                 future.result()
                 done += futures[future].num_bytes
                 tell(done, total)
+                if done - synced >= _SYNCED_BYTES:
+                    _sync(futures[future].path)
+                    synced = done
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _num_cores() -> int:
+    # Not every system says which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _sync(path: str) -> None:
+    """Let the disk write while the next tensors are merged, instead of all at once when they are done."""
+    with Path(path).open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _pieces(shard: Shard, directory: Path) -> Iterator[_Piece]:
