@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from backprop.plan.facts.model import ModelSource
+from backprop.plan.memory.objective import Objective
 from backprop.plan.training.plan import TrainPlan
 
 
 def model_card(
     plan: TrainPlan, *, run_id: str, steps_done: int, last_loss: float | None, best_loss: float | None
 ) -> str:
-    """Markdown with the Hub's metadata on top. Losses are mean nats a supervised token."""
-    return "\n".join((*_metadata(plan), "", *_body(plan, run_id), "", *_results(steps_done, last_loss, best_loss), ""))
+    """Markdown with the Hub's metadata on top. Losses are mean nats a supervised token, or a method's mean over rows."""
+    results = _results(steps_done, last_loss, best_loss, unit=_unit(plan))
+    return "\n".join((*_metadata(plan), "", *_body(plan, run_id), "", *results, ""))
+
+
+def _unit(plan: TrainPlan) -> str:
+    """What the loss is a mean over."""
+    return " nats a token" if plan.objective.method.value is Objective.SFT else ", a mean over rows"
 
 
 def _metadata(plan: TrainPlan) -> tuple[str, ...]:
@@ -27,7 +35,7 @@ def _metadata(plan: TrainPlan) -> tuple[str, ...]:
         "- backprop",
         *(["- lora"] if plan.adapter else ["- full-fine-tuning"]),
         *(["- dora"] if plan.adapter and plan.adapter.use_dora else []),
-        "- sft",
+        f"- {plan.objective.method.value.value}",
         "---",
     )
 
@@ -50,9 +58,7 @@ def _body(plan: TrainPlan, run_id: str) -> tuple[str, ...]:
     return (
         f"# {kind} {run_id}",
         "",
-        "Supervised fine-tuning with backprop. Only the assistant's turns were learned."
-        if plan.data.train.rendering == "chat template"
-        else "Supervised fine-tuning with backprop.",
+        _method(plan),
         "",
         "| | |",
         "|---|---|",
@@ -73,6 +79,34 @@ def _body(plan: TrainPlan, run_id: str) -> tuple[str, ...]:
     )
 
 
+_PREFERENCE = {
+    Objective.ORPO: "Trained by preference with backprop: ORPO (arXiv:2403.07691)",
+    Objective.SIMPO: "Trained by preference with backprop: SimPO (arXiv:2405.14734)",
+    Objective.KTO: "Trained on rated answers with backprop: KTO (arXiv:2402.01306)",
+}
+
+
+def _method(plan: TrainPlan) -> str:
+    method = plan.objective.method.value
+    if method is not Objective.SFT:
+        given = ", ".join(f"{name} {value:g}" for name, value in _coefficients(plan))
+        return f"{_PREFERENCE[method]} with {given}."
+    only = " Only the assistant's turns were learned." if plan.data.train.rendering == "chat template" else ""
+    return f"Supervised fine-tuning with backprop.{only}"
+
+
+def _coefficients(plan: TrainPlan) -> Iterator[tuple[str, float]]:
+    objective = plan.objective
+    for name, decided in (
+        ("beta", objective.beta),
+        ("gamma", objective.gamma),
+        ("weight of good answers", objective.desirable_weight),
+        ("weight of bad answers", objective.undesirable_weight),
+    ):
+        if decided is not None:
+            yield name, decided.value
+
+
 def _trained(plan: TrainPlan) -> tuple[str, str]:
     adapter = plan.adapter
     if adapter is None:
@@ -81,10 +115,10 @@ def _trained(plan: TrainPlan) -> tuple[str, str]:
     return "DoRA" if adapter.use_dora else "LoRA", shape
 
 
-def _results(steps_done: int, last_loss: float | None, best_loss: float | None) -> tuple[str, ...]:
+def _results(steps_done: int, last_loss: float | None, best_loss: float | None, *, unit: str) -> tuple[str, ...]:
     lines = ["## Result", "", f"- {steps_done} steps were trained."]
     if last_loss is not None:
-        lines.append(f"- Training loss over the last steps: {last_loss:.4f} nats a token.")
+        lines.append(f"- Training loss over the last steps: {last_loss:.4f}{unit}.")
     if best_loss is not None:
-        lines.append(f"- Best held-out loss: {best_loss:.4f} nats a token; these are the weights of that step.")
+        lines.append(f"- Best held-out loss: {best_loss:.4f}{unit}; these are the weights of that step.")
     return tuple(lines)
