@@ -13,7 +13,7 @@ from backprop.plan.training.plan import TrainPlan
 def model_card(
     plan: TrainPlan, *, run_id: str, steps_done: int, last_loss: float | None, best_loss: float | None
 ) -> str:
-    """Markdown with the Hub's metadata on top. Losses are mean nats a supervised token, or a method's mean over rows."""
+    """Markdown with the Hub's metadata on top. Losses are nats a supervised token, or a method's mean over rows."""
     results = _results(steps_done, last_loss, best_loss, unit=_unit(plan))
     return "\n".join((*_metadata(plan), "", *_body(plan, run_id), "", *results, ""))
 
