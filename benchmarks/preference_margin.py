@@ -36,7 +36,7 @@ from backprop.plan.settings.data import DataSettings
 
 MODEL = ".models/SmolLM2-135M-Instruct"
 SEEDS = (0, 1, 2)
-RATES = {Objective.ORPO: 8e-6, Objective.SIMPO: 8e-6, Objective.KTO: 4e-6}
+RATES = {Objective.ORPO: 8e-6, Objective.SIMPO: 9e-6, Objective.KTO: 4.5e-6}
 """Of the clamps, 1e-5 for SimPO and 5e-6 for KTO, all are below; ORPO has none."""
 BETAS = {Objective.ORPO: 0.1, Objective.SIMPO: 2.0, Objective.KTO: 0.1}
 STUDENT_95 = 2.0395
@@ -118,7 +118,7 @@ def trained(method: Objective, seed: int, model: str, train: Path, directory: Pa
         method=method.value,
         learning_rate=RATES[method],
         max_steps=steps,
-        per_device_train_batch_size=4,
+        per_device_train_batch_size=2 if method is not Objective.KTO else 4,
         gradient_accumulation_steps=2,
         max_seq_length=128,
         r=16,
@@ -136,7 +136,7 @@ def trained(method: Objective, seed: int, model: str, train: Path, directory: Pa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=MODEL)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     rows = pairs()
