@@ -28,6 +28,7 @@ from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import (
     load_arguments,
     lora_arguments,
+    loss_arguments,
     own_optimizer_arguments,
     quantization_arguments,
     sft_arguments,
@@ -48,6 +49,9 @@ FULL = PrecisionPlan(Decision(False, "", ""), Decision(NumberFormat.FLOAT32, "",
 ON_A_CARD = "the machine has a card"
 TRACES = {"data.dataset_name": "{traces}", "data.reasoning_trace": "true"}
 HOLDOUT = {"data.eval_split": "0.2"}
+PAIRS = {"data.dataset_name": "{pairs}"}
+ORPO, SIMPO = ({**PAIRS, "training.method": method} for method in ("orpo", "simpo"))
+KTO = {"data.dataset_name": "{rated}", "training.method": "kto"}
 CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "model.name": ("{other_model}", {}, ""),
     "model.load_in_4bit": ("false", {}, ON_A_CARD),
@@ -88,6 +92,13 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "training.seed": ("7", {}, ""),
     "training.backend": ("cpu", {}, ON_A_CARD),
     "training.mode": ("full", {}, ""),
+    "training.method": ("orpo", SIMPO, ""),
+    "training.orpo_beta": ("0.2", ORPO, ""),
+    "training.simpo_beta": ("2.5", SIMPO, ""),
+    "training.simpo_gamma": ("0.5", SIMPO, ""),
+    "training.kto_beta": ("0.2", KTO, ""),
+    "training.kto_desirable_weight": ("1.1", KTO, ""),
+    "training.kto_undesirable_weight": ("0.9", KTO, ""),
     "training.full_ft_offload": ("true", {"training.mode": "full"}, ""),
     "lora.use_dora": ("true", {}, ""),
     "lora.preset": ("fast", {}, ""),
@@ -136,6 +147,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for i in range(30)
     ]
     texts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pairs, rated = directory / "pairs.jsonl", directory / "rated.jsonl"
+    pairs.write_text(
+        "".join(json.dumps({"prompt": f"{i}?", "chosen": f"{i}, so.", "rejected": "No."}) + "\n" for i in range(30)),
+        encoding="utf-8",
+    )
+    rated.write_text(
+        "".join(json.dumps({"prompt": f"{i}?", "completion": f"{i}.", "label": i % 2}) + "\n" for i in range(30)),
+        encoding="utf-8",
+    )
     thinking = directory / "thinking.jsonl"
     turns = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "<think>Hm.</think>One."}]
     thinking.write_text((json.dumps({"messages": turns}) + "\n") * 30, encoding="utf-8")
@@ -158,6 +178,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "data": str(write_conversations(directory / "rows.jsonl")),
         "other_data": str(write_conversations(directory / "more.jsonl", rows=50)),
         "texts": str(texts),
+        "pairs": str(pairs),
+        "rated": str(rated),
         "thinking": str(thinking),
         "traces": str(traces),
         "broken": str(broken),
@@ -185,6 +207,7 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
         return {
             "rows": (content(seen.rows.train), content(seen.rows.heldout)),
             "sft": sft_arguments(plan, staging_dir="staging"),
+            "loss": (plan.objective.method.value, loss_arguments(plan)),
             "lora": plan.adapter and lora_arguments(plan.adapter),
             "adapter": plan.adapter and initial_weights(plan, plan.adapter),
             "full": (own_optimizer_arguments(plan), plan.offload and plan.offload.backend),

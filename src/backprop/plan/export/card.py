@@ -16,6 +16,7 @@ from backprop.plan.export.loss_chart import loss_svg, sparkline
 from backprop.plan.export.ollama_name import part_from
 from backprop.plan.export.trained import Trained, is_on_hub, without_directory
 from backprop.plan.facts.model import ModelSource
+from backprop.plan.memory.objective import Objective
 from backprop.plan.training.plan import TrainPlan
 
 CARD = "README.md"
@@ -77,7 +78,8 @@ def _metadata(trained: Trained, shape: Shape, title: str) -> tuple[str, ...]:
     plan = trained.plan
     tags = ["backprop", *(["lora"] if plan.adapter else ["full-fine-tuning"])]
     tags += ["dora"] if plan.adapter and plan.adapter.use_dora else []
-    tags += [*(["gguf"] if shape is Shape.GGUF else []), *(["merged"] if shape is Shape.MERGED else []), "sft"]
+    tags += [*(["gguf"] if shape is Shape.GGUF else []), *(["merged"] if shape is Shape.MERGED else [])]
+    tags.append(plan.objective.method.value.value)
     library = {Shape.ADAPTER: "peft", Shape.GGUF: "gguf"}.get(shape, "transformers")
     data, on_hub = plan.data.train.name, _base_on_hub(plan)
     relation = "adapter" if shape is Shape.ADAPTER else "finetune"
@@ -113,7 +115,7 @@ def _evaluation_metadata(trained: Trained, title: str) -> Iterator[str]:
         "      type: held-out",
         "    metrics:",
         "    - type: loss",
-        "      name: Held-out loss, nats a token",
+        f"      name: Held-out loss{_unit(trained.plan).replace(' nats', ', nats')}",
         f"      value: {best[1]:.4f}",
     )
 
@@ -123,6 +125,10 @@ def _base_on_hub(plan: TrainPlan) -> bool:
 
 
 def _summary(plan: TrainPlan) -> tuple[str, ...]:
+    method = plan.objective.method.value
+    if method is not Objective.SFT:
+        given = ", ".join(f"{name} {value:g}" for name, value in _coefficients(plan))
+        return (f"{_PREFERENCE[method]} with {given}.",)
     learned = " Only the assistant's turns were learned." if plan.data.train.rendering == "chat template" else ""
     return (f"Supervised fine-tuning with backprop.{learned}",)
 
@@ -144,6 +150,30 @@ def _table(trained: Trained, quantization: str) -> tuple[str, ...]:
         ("Seed", str(plan.seed)),
     )
     return ("| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows))
+
+
+_PREFERENCE = {
+    Objective.ORPO: "Trained by preference with backprop: ORPO (arXiv:2403.07691)",
+    Objective.SIMPO: "Trained by preference with backprop: SimPO (arXiv:2405.14734)",
+    Objective.KTO: "Trained on rated answers with backprop: KTO (arXiv:2402.01306)",
+}
+
+
+def _coefficients(plan: TrainPlan) -> Iterator[tuple[str, float]]:
+    objective = plan.objective
+    for name, decided in (
+        ("beta", objective.beta),
+        ("gamma", objective.gamma),
+        ("weight of good answers", objective.desirable_weight),
+        ("weight of bad answers", objective.undesirable_weight),
+    ):
+        if decided is not None:
+            yield name, decided.value
+
+
+def _unit(plan: TrainPlan) -> str:
+    """What the loss is a mean over."""
+    return " nats a token" if plan.objective.method.value is Objective.SFT else ", a mean over rows"
 
 
 def _what_was_trained(plan: TrainPlan) -> tuple[str, str]:
@@ -196,7 +226,7 @@ def _results(trained: Trained, *, has_image: bool) -> tuple[str, ...]:
     if trained.losses:
         course = sparkline([loss for _, loss in trained.losses])
         first, last = trained.losses[0][1], trained.losses[-1][1]
-        lines.append(f"- Training loss: {first:.4f} {course} {last:.4f} nats a token.")
+        lines.append(f"- Training loss: {first:.4f} {course} {last:.4f}{_unit(trained.plan)}.")
     lines += _evaluation(trained)
     lines += ["", f"![Losses over the steps]({LOSS_IMAGE})"] if has_image else []
     return tuple(lines)
@@ -208,9 +238,10 @@ def _evaluation(trained: Trained) -> Iterator[str]:
         return
     step, loss = best
     rows = f"{trained.plan.data.heldout.rows:,} rows" if trained.plan.data.heldout else "rows of the data"
-    perplexity = f", perplexity {math.exp(loss):.2f}" if loss < _MOST_NATS else ""
+    is_likelihood = trained.plan.objective.method.value is Objective.SFT and loss < _MOST_NATS
+    perplexity = f", perplexity {math.exp(loss):.2f}" if is_likelihood else ""
     yield (
-        f"- Best held-out loss: {loss:.4f} nats a token{perplexity}, at step {step}, on {rows} that were not trained "
+        f"- Best held-out loss: {loss:.4f}{_unit(trained.plan)}{perplexity}, at step {step}, on {rows} that were not trained "
         "on; these are the weights of that step."
     )
 
