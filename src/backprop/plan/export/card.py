@@ -27,6 +27,8 @@ def _metadata(plan: TrainPlan) -> tuple[str, ...]:
         "- backprop",
         *(["- lora"] if plan.adapter else ["- full-fine-tuning"]),
         *(["- dora"] if plan.adapter and plan.adapter.use_dora else []),
+        *(["- rslora"] if plan.adapter and plan.adapter.use_rslora else []),
+        *([f"- {plan.adapter.initial.kind.value.value}"] if plan.adapter and plan.adapter.initial else []),
         "- sft",
         "---",
     )
@@ -38,6 +40,7 @@ def _body(plan: TrainPlan, run_id: str) -> tuple[str, ...]:
     auto = "AutoPeftModelForCausalLM" if plan.adapter else "AutoModelForCausalLM"
     rows = (
         ("Base model", plan.model.name + (f" at {plan.model.commit}" if plan.model.commit else "")),
+        *([("Licence of the base", plan.model.licence)] if plan.model.licence else []),
         ("Data", f"{plan.data.train.rows:,} rows, SHA-256 {plan.data.train.fingerprint[:16]}…"),
         _trained(plan),
         ("Batch", f"{batch.micro_batch.value} × {batch.accumulation.value} sequences a step"),
@@ -78,6 +81,10 @@ def _trained(plan: TrainPlan) -> tuple[str, str]:
     if adapter is None:
         return "Trained", f"every weight, {plan.num_trainable:,} parameters"
     shape = f"rank {adapter.rank.value}, alpha {adapter.alpha.value:g}, on {', '.join(adapter.targets.value)}"
+    if adapter.use_rslora:
+        shape += ", rank-stabilized"
+    if adapter.initial is not None:
+        shape += f"; begun as {adapter.initial.kind.value.value}, written at rank {adapter.initial.handed_over_rank}"
     return "DoRA" if adapter.use_dora else "LoRA", shape
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.decision import Decision, Problem
+from backprop.plan.decision import Decision, Problem, errors_among
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.facts.software import SoftwareFacts
@@ -18,7 +18,9 @@ from backprop.plan.training.attention import plan_attention
 from backprop.plan.training.batch import UpdatePlan
 from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.fit import FitPlan, plan_fit
+from backprop.plan.training.float8 import check_float8, plan_float8
 from backprop.plan.training.full_precision import plan_full_precision
+from backprop.plan.training.initial import FOR_LOFTQ, asks_for_4bit, check_initial
 from backprop.plan.training.memory import MemoryBudget, budget_of, workload_of
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
@@ -60,6 +62,8 @@ class Footprint:
     budget: MemoryBudget | None
     too_large: Problem | None
     """The model is past the bound on parameters."""
+    notes: tuple[Problem, ...] = ()
+    """What is not done as it was asked for: warnings."""
 
     @property
     def may_run(self) -> bool:
@@ -85,6 +89,9 @@ def plan_footprint(
     problems = tuple(part for part in (precision, adapter, optimizer) if isinstance(part, Problem))
     if isinstance(precision, Problem) or isinstance(adapter, Problem) or isinstance(optimizer, Problem):
         return problems
+    notes = _check_weights(settings, place, precision, origins)
+    if errors_among(notes):
+        return notes
     attention = plan_attention(place.model)
     workload = workload_of(
         place.model,
@@ -104,7 +111,7 @@ def plan_footprint(
     asked = settings.lora.use_gradient_checkpointing
     fit = plan_fit(workload, update, checkpointing=asked, budget=budget, origins=origins)
     too_large = check_ceiling(settings.training, place.model, place.rail, place.hardware, origins=origins)
-    return Footprint(precision, adapter, optimizer, attention, fit, budget, too_large)
+    return Footprint(precision, adapter, optimizer, attention, fit, budget, too_large, notes)
 
 
 def _precision(settings: TrainSettings, place: Place, origins: Origins) -> PrecisionPlan | Problem:
@@ -114,12 +121,40 @@ def _precision(settings: TrainSettings, place: Place, origins: Origins) -> Preci
         return plan_full_precision(
             settings.model, asked, rail=place.rail, model=place.model, hardware=hardware, origins=origins
         )
-    return plan_precision(
-        settings.model,
+    for_loftq = asks_for_4bit(settings.lora, settings.model, place.model)
+    precision = plan_precision(
+        attrs.evolve(settings.model, load_in_4bit=True) if for_loftq else settings.model,
         asked,
         rail=place.rail,
         model=place.model,
         hardware=hardware,
         software=place.software,
         origins=origins,
+    )
+    if isinstance(precision, Problem):
+        return precision
+    if for_loftq:
+        precision = attrs.evolve(precision, load_in_4bit=FOR_LOFTQ)
+    return plan_float8(
+        settings,
+        precision,
+        rail=place.rail,
+        model=place.model,
+        hardware=hardware,
+        software=place.software,
+        origins=origins,
+    )
+
+
+def _check_weights(
+    settings: TrainSettings, place: Place, precision: PrecisionPlan, origins: Origins
+) -> tuple[Problem, ...]:
+    """Whether the format of the weights is the one that was asked for, and one that the adapter can begin from."""
+    if settings.training.mode is TrainMode.FULL:
+        return ()
+    return (
+        *check_initial(settings.lora, place.model, precision, origins=origins),
+        *check_float8(
+            settings, precision, rail=place.rail, model=place.model, hardware=place.hardware, origins=origins
+        ),
     )

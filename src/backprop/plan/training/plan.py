@@ -16,6 +16,7 @@ from backprop.plan.settings.training import Optimizer, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing, plan_update
+from backprop.plan.training.cautions import cautions
 from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.checkpoints import CheckpointPlan, plan_checkpoints
 from backprop.plan.training.evaluation import EvaluationPlan, check_evaluation, plan_evaluation
@@ -140,6 +141,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         *tokenizer_problems,
         *missing,
         *(() if isinstance(footprint, Footprint) else footprint),
+        *(footprint.notes if isinstance(footprint, Footprint) else ()),
         *_check_size(settings, place, footprint, sequences=shape.for_memory(data), data=data, origins=origins),
         *whole.problems,
         *check_mode(settings, origins=origins),
@@ -152,6 +154,15 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         ),
         *check_learning_rate(rate, steps=steps, origins=origins),
         *check_evaluation(settings.training, evaluation),
+        *cautions(
+            model=model,
+            tokenizer=tokenizer,
+            data=data.train,
+            settings=settings.data,
+            adapter=footprint.adapter if isinstance(footprint, Footprint) else None,
+            length=length,
+            evaluation=evaluation,
+        ),
     )
     if errors_among(problems):
         return Refused(tuple(dict.fromkeys((*errors_among(problems), *warnings_among(problems)))))
