@@ -38,12 +38,14 @@ class Float8Frozen(torch.nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(…, in) -> (…, out), bfloat16."""
+        """(…, in) -> (…, out), in the format that ``torch.nn.Linear`` answers in."""
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         rows = x.reshape(-1, self.in_features).to(RESULT_FORMAT)
         result: torch.Tensor = _Product.apply(rows, self.data, self.scale, self._torchao)  # type: ignore[no-untyped-call]
         if self.bias is not None:
             result = result + self.bias.to(result.dtype)
-        return result.reshape(*x.shape[:-1], self.out_features)
+        return result.to(dtype).reshape(*x.shape[:-1], self.out_features)
 
 
 class _Product(torch.autograd.Function):

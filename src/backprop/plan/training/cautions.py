@@ -60,6 +60,8 @@ def _scale(adapter: AdapterPlan) -> Iterator[Problem]:
 
 def _rank(adapter: AdapterPlan, model: ModelFacts) -> Iterator[Problem]:
     rank = adapter.rank.value
+    if not adapter.rank.rule.startswith("set by"):
+        return
     sides = {
         one.name: min(one.in_features, one.out_features)
         for one in model.linear_layers

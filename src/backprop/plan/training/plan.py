@@ -154,15 +154,6 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         ),
         *check_learning_rate(rate, steps=steps, origins=origins),
         *check_evaluation(settings.training, evaluation),
-        *cautions(
-            model=model,
-            tokenizer=tokenizer,
-            data=data.train,
-            settings=settings.data,
-            adapter=footprint.adapter if isinstance(footprint, Footprint) else None,
-            length=length,
-            evaluation=evaluation,
-        ),
     )
     if errors_among(problems):
         return Refused(tuple(dict.fromkeys((*errors_among(problems), *warnings_among(problems)))))
@@ -201,7 +192,18 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         logging_steps=settings.training.logging_steps,
         seed=settings.training.seed,
         output_dir=settings.training.output_dir,
-        warnings=warnings_among(problems),
+        warnings=(
+            *warnings_among(problems),
+            *cautions(
+                model=model,
+                tokenizer=tokenizer,
+                data=data.train,
+                settings=settings.data,
+                adapter=footprint.adapter,
+                length=length,
+                evaluation=evaluation,
+            ),
+        ),
         mode=settings.training.mode,
         rounding=whole.rounding,
         offload=whole.offload,
