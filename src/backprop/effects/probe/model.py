@@ -200,7 +200,8 @@ def _licence(directory: Path) -> str:
     if before.strip() or not end:
         return ""
     # "other" is the Hub's word for a licence of its own, whose name stands beside it.
-    return found.get("_name", found.get("", "")) if found.get("") == "other" else found.get("", "")
+    licence = found.get("", "")
+    return found.get("_name", licence) if licence == "other" else licence
 
 
 def _weights(directory: Path, source: ModelSource) -> StoredWeights | None:
