@@ -60,7 +60,6 @@ bench: setup
 	$(PY) -m benchmarks.memory_accuracy
 	$(PY) -m benchmarks.memory_measured
 	$(PY) -m benchmarks.data_near
-	$(PY) -m benchmarks.taught_fact
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py

@@ -1,6 +1,6 @@
 """Is the quickstart's fact learned by every way to train? ``python -m benchmarks.taught_fact [lora dora …]``.
 
-The small model is trained on examples/lighthouse.jsonl, with the seeds that are the defaults, and asked the questions of
+The small model is trained on examples/lighthouse.jsonl with the default seeds, and asked the questions of
 examples/lighthouse-heldout.jsonl, which are in no row. Fails when a way answers fewer than it must.
 """
 

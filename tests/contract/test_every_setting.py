@@ -154,7 +154,8 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
     base = {"model.name": "{model}", "data.dataset_name": "{data}"}
     found = resolved({**base, **values}, files)
     with observed(found.settings, origins=found.origins, keep_rows=True, emit=lambda _: None) as seen:
-        hardware = MACHINES.get(machine, seen.facts.hardware)
+        # bfloat16 is what some processors take by themselves.
+        hardware = MACHINES.get(machine, attrs.evolve(seen.facts.hardware, cpu_has_bf16=False))
         installed = (*seen.facts.software.packages, ("torchao", "any"))
         software = attrs.evolve(seen.facts.software, packages=installed)
         facts = attrs.evolve(seen.facts, hardware=hardware, software=software)

@@ -125,7 +125,7 @@ def test_a_step_is_that_of_plain_torch(kind: str, model_dir: Path, tmp_path: Pat
     )  # fmt: skip
     plain = plain_model(plan, loaded(plan))
     loss = batch_loss(plain, rows)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     ours = run(plan, rows, tmp_path)
     assert ours.losses == pytest.approx([loss.item()], abs=1e-5)
     moved = 0.0
@@ -156,9 +156,9 @@ def test_a_step_over_4_bits_is_that_of_plain_torch_on_the_dequantized_weights(
     plan = plan_of(kind, model_dir, rows)
     ours = loaded(plan)
     plain = plain_model(plan, ours)
-    batch_loss(plain, rows).backward()
+    batch_loss(plain, rows).backward()  # type: ignore[no-untyped-call]
     loss = batch_loss(ours, rows)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     layers = dict(adapted_layers(ours))
     assert len(layers) == 14
     for name, layer in layers.items():

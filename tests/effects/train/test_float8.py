@@ -72,7 +72,7 @@ def test_products_and_gradients_are_those_of_the_whole_weight_to_float8(bias: bo
     assert y.grad is not None
 
     def error(found: torch.Tensor, expected: torch.Tensor) -> float:
-        return ((found - expected).norm() / expected.norm()).item()
+        return float((found - expected).norm() / expected.norm())
 
     # Three bits of mantissa round by up to 1/16, two bits by 1/8; errors are independent.
     assert error(frozen(x).detach().float(), whole(y).detach()) < 0.05
