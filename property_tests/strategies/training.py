@@ -12,7 +12,7 @@ from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import DataSettings
-from backprop.plan.settings.lora import LoraPreset, LoraSettings
+from backprop.plan.settings.lora import AdapterInit, LoraPreset, LoraSettings
 from backprop.plan.settings.training import Optimizer, Scheduler, TrainingSettings, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
@@ -114,7 +114,7 @@ TOKENIZER = TokenizerFacts(
 def train_facts(draw: st.DrawFn, *, is_roomy: bool = True) -> TrainFacts:
     """A world in which training is possible, or, when not roomy, in which memory may be short."""
     packages = [("bitsandbytes", "0.50")] if draw(st.booleans()) else []
-    packages += [(name, "1.0") for name in TRAIN_PACKAGES]
+    packages += [(name, "1.0") for name in (*TRAIN_PACKAGES, "torchao")]
     return TrainFacts(
         model=draw(models()),
         tokenizer=TOKENIZER,
@@ -166,6 +166,11 @@ def train_settings(draw: st.DrawFn) -> TrainSettings:
         r=draw(st.none() | st.integers(1, 512)),
         lora_alpha=draw(st.none() | st.floats(0.1, 1024)),
         use_dora=draw(st.booleans()),
+        use_rslora=draw(st.booleans()),
+        # LoftQ needs bitsandbytes, which not every world has.
+        init_lora_weights=draw(st.sampled_from((AdapterInit.DEFAULT, AdapterInit.PISSA))),
     )
+    # float8 weights and DoRA exclude one another.
+    training = attrs.evolve(training, fp8=not lora.use_dora and draw(st.booleans()))
     data = DataSettings(dataset_name="/data/rows.jsonl", packing=draw(st.booleans()), shuffle=draw(st.booleans()))
     return attrs.evolve(TrainSettings(), training=training, lora=lora, data=data)

@@ -15,7 +15,7 @@ from backprop.plan.errors import CATALOGUE, FAMILY_EXIT_CODE, BackpropError, Fam
 from backprop.plan.exit_code import exit_code_for
 
 SOURCE = Path(backprop.__file__).parent
-CODE = re.compile(rf"(?:{'|'.join(f.value for f in Family)})_[A-Z_]+")
+CODE = re.compile(rf"(?:{'|'.join(f.value for f in Family)})_[A-Z0-9_]+")
 EXIT_CODES = {
     "INPUT_PATH_UNUSABLE": 77,
     "INPUT_DATASET_REPORT_THRESHOLD": 65,

@@ -23,7 +23,7 @@ def name_of(*parts: pre_tokenizers.PreTokenizer, ignores_merges: bool = False, c
 
 
 def split(pattern: str, behavior: str = "isolated") -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Split(Regex(pattern), behavior)  # type: ignore[arg-type]
+    return pre_tokenizers.Split(Regex(pattern), behavior)
 
 
 BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

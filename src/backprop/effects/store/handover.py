@@ -19,9 +19,13 @@ TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
     "chat_template.jinja",
 )
@@ -77,11 +81,16 @@ def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card:
         for name in TOKENIZER_FILES:
             if (model_dir / name).is_file():
                 shutil.copyfile(model_dir / name, staged / name)
-        if chat_template is not None:
+        if chat_template is not None and not _says(staged / CHAT_TEMPLATE_FILE, chat_template):
             (staged / CHAT_TEMPLATE_FILE).write_text(chat_template, encoding="utf-8")
         for name, content in card.files:
             (staged / name).write_text(content, encoding="utf-8")
     replace_directory(staged, final)
+
+
+def _says(file: Path, text: str) -> bool:
+    """Whether the file holds the text, whatever ends its lines: the model's own then stays as it is, byte for byte."""
+    return file.is_file() and file.read_text(encoding="utf-8").strip() == text.replace("\r\n", "\n").strip()
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -77,7 +77,9 @@ _KINDS = {
 def _metadata(trained: Trained, shape: Shape, title: str) -> tuple[str, ...]:
     plan = trained.plan
     tags = ["backprop", *(["lora"] if plan.adapter else ["full-fine-tuning"])]
-    tags += ["dora"] if plan.adapter and plan.adapter.use_dora else []
+    if plan.adapter is not None:
+        tags += [*(["dora"] if plan.adapter.use_dora else []), *(["rslora"] if plan.adapter.use_rslora else [])]
+        tags += [plan.adapter.initial.kind.value.value] if plan.adapter.initial else []
     tags += [*(["gguf"] if shape is Shape.GGUF else []), *(["merged"] if shape is Shape.MERGED else [])]
     tags.append(plan.objective.method.value.value)
     library = {Shape.ADAPTER: "peft", Shape.GGUF: "gguf"}.get(shape, "transformers")
@@ -181,6 +183,10 @@ def _what_was_trained(plan: TrainPlan) -> tuple[str, str]:
     if adapter is None:
         return "Trained", f"every weight, {plan.num_trainable:,} parameters"
     shape = f"rank {adapter.rank.value}, alpha {adapter.alpha.value:g}, on {', '.join(adapter.targets.value)}"
+    if adapter.use_rslora:
+        shape += ", rank-stabilized"
+    if adapter.initial is not None:
+        shape += f"; begun as {adapter.initial.kind.value.value}, written at rank {adapter.initial.handed_over_rank}"
     return "DoRA" if adapter.use_dora else "LoRA", shape
 
 
@@ -241,8 +247,8 @@ def _evaluation(trained: Trained) -> Iterator[str]:
     is_likelihood = trained.plan.objective.method.value is Objective.SFT and loss < _MOST_NATS
     perplexity = f", perplexity {math.exp(loss):.2f}" if is_likelihood else ""
     yield (
-        f"- Best held-out loss: {loss:.4f}{_unit(trained.plan)}{perplexity}, at step {step}, on {rows} that were not trained "
-        "on; these are the weights of that step."
+        f"- Best held-out loss: {loss:.4f}{_unit(trained.plan)}{perplexity}, at step {step}, on {rows} that were not "
+        "trained on; these are the weights of that step."
     )
 
 

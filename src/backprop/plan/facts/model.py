@@ -94,6 +94,8 @@ class ModelFacts:
     """Gemma 2: scores are squeezed by a hyperbolic tangent, which fused attention kernels cannot."""
     soft_caps_logits: bool = False
     experts: Experts | None = None
+    licence: str = ""
+    """As its card names it, such as ``apache-2.0``; empty when nothing here says."""
 
     @property
     def parameters_of_an_expert(self) -> int:

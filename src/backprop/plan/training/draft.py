@@ -89,7 +89,7 @@ def check_draft(
     """Everything that stands against the run, and what is worth a warning."""
     asked, steps = settings.training, draft.length.steps.value
     return (
-        *(draft.footprint if isinstance(draft.footprint, tuple) else ()),
+        *(draft.footprint if isinstance(draft.footprint, tuple) else draft.footprint.notes),
         *_check_size(draft, settings, place, data, origins),
         *draft.full.problems,
         *check_disk(

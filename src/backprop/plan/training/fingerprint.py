@@ -34,6 +34,7 @@ def model_fingerprint(model: ModelFacts, tokenizer: TokenizerFacts | None) -> st
         source=ModelSource.DIRECTORY,
         directory=None,
         files_absent=None,
+        licence="",
         weights_bytes=None if model.commit else model.weights_bytes,
     )
     text = attrs.evolve(tokenizer, chat_template_name="", chat_template_note="") if tokenizer else None

@@ -19,6 +19,7 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.batch import BatchPlan
 from backprop.plan.training.beforehand import check_always, check_undrafted, choose_tokenizer
+from backprop.plan.training.cautions import cautions
 from backprop.plan.training.checkpoints import CheckpointPlan
 from backprop.plan.training.draft import Draft, check_draft, draft_run
 from backprop.plan.training.evaluation import EvaluationPlan
@@ -102,7 +103,18 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         return _refused(problems)
     plan = _accepted(draft, settings, place, rail=rail, data=data)
     tokenizer = choose_tokenizer(settings, facts)[0]
-    return attrs.evolve(plan, tokenizer=tokenizer, warnings=problems, gguf_export=judge_gguf(model, tokenizer))
+    thoughts = cautions(
+        model=model,
+        tokenizer=tokenizer,
+        data=data.train,
+        settings=settings.data,
+        adapter=plan.adapter,
+        length=plan.length,
+        evaluation=plan.evaluation,
+    )
+    return attrs.evolve(
+        plan, tokenizer=tokenizer, warnings=(*problems, *thoughts), gguf_export=judge_gguf(model, tokenizer)
+    )
 
 
 def _refused(problems: Iterable[Problem]) -> Refused:
