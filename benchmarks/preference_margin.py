@@ -174,9 +174,9 @@ def main() -> None:
                 }
             )
             print(
-                f"{method.value:6} lr {RATES[method]:g}  margin {statistics.mean(start):+.5f} -> "
-                f"{', '.join(f'{end:+.5f}' for end in ends)}  change {mean:+.5f} "
-                f"[{mean - half:+.5f}, {mean + half:+.5f}]  {results[-1]['seconds']:.0f} s",
+                f"{method.value:6} lr {RATES[method]:g}  margin {statistics.mean(start):+.3e} -> "
+                f"{', '.join(f'{end:+.3e}' for end in ends)}  change {mean:+.3e} "
+                f"[{mean - half:+.3e}, {mean + half:+.3e}]  {results[-1]['seconds']:.0f} s",
                 flush=True,
             )
     if asked.out:
