@@ -69,5 +69,5 @@ quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py
 
 clean:
-	rm -rf quickstart-output output dist build .fuzz .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf quickstart-output* output dist build .fuzz .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests property_tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -70,7 +70,7 @@ def prepare(plan: ExportPlan) -> Prepared | Refused:
         return Refused((tokenizer.problem,))
     if importlib.util.find_spec("gguf") is None:
         message = "GGUF files are written with the package gguf, which is not installed."
-        return Refused((Problem("DEP_PACKAGE_MISSING", message, hint="pip install 'backprop[gguf]'"),))
+        return Refused((Problem("DEP_PACKAGE_MISSING", message, hint="pip install gguf"),))
     by_program = needs_k_quants(plan.quantization) and not quantizer.has_k_quants
     if by_program and (missing := _missing_quantizer(plan.quantization, tools)):
         return Refused(missing)
@@ -113,7 +113,7 @@ def _missing_quantizer(quantization: Quantization, tools: LlamaCppTools) -> tupl
     if tools.quantizer is not None:
         return ()
     message = f"{quantization.value} is made by ggml's own routine, and neither it nor llama-quantize is here."
-    hint = "pip install 'backprop[quantize]', or export with --quantization q8_0."
+    hint = "pip install libggml-python, or export with --quantization q8_0."
     return (Problem("DEP_PACKAGE_MISSING", message, where="--quantization", hint=hint),)
 
 

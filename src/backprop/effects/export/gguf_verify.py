@@ -84,7 +84,7 @@ def compare(
     Raises RUNTIME_GGUF_EXPORT_FAILED when llama.cpp does not load the file, or an exact type computes something else.
     """
     if not is_available():
-        return (Check("in llama.cpp", "not looked at: pip install 'backprop[verify]'"),), ()
+        return (Check("in llama.cpp", "not looked at: pip install xllamacpp"),), ()
     prompts = _prompts(tokenizer) if tokenizer else ()
     checks: list[Check] = []
     problems: list[Problem] = []
