@@ -63,6 +63,8 @@ def test_few_rows_gone_through_often_are_told_unless_held_out_rows_watch() -> No
     (problem,) = told(world(data=few), training={"num_train_epochs": 6.0})
     assert problem.code == "INPUT_EPOCHS_MANY"
     assert "99 rows are gone through 6." in problem.message
+    (by_default,) = told(world(data=few))
+    assert by_default.where == "--steps"
     assert told(world(data=few), training={"num_train_epochs": 4.0}) == []
     assert told(world(data=few, heldout=few), training={"num_train_epochs": 6.0}) == []
     assert told(world(data=dataset(tokens(((60, 1000),)))), training={"num_train_epochs": 6.0}) == []

@@ -9,7 +9,7 @@ from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
 from backprop.plan.memory.objective import Objective
-from backprop.plan.quantity import about, gib, quantity
+from backprop.plan.quantity import GIB, about, gib, quantity
 from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.initial import InitialPlan
@@ -177,7 +177,7 @@ def _initial(plan: TrainPlan, initial: InitialPlan) -> Iterator[Line]:
     takes = f"takes {about(seconds[0])} to {about(seconds[1])}" if seconds else "takes a while"
     yield (
         "",
-        f"{gib(initial.matrix_bytes)} before training",
+        f"up to {gib(max(initial.matrix_bytes, GIB // 10))} beforehand",
         f"{takes}; whole weights are read a matrix at a time",
     )
     yield "written as", f"rank {initial.handed_over_rank}", "trained less first weights, which fits the model as it is"

@@ -94,12 +94,12 @@ def _capacity(adapter: AdapterPlan, data: DatasetFacts, length: LengthPlan) -> I
 
 
 def _epochs(length: LengthPlan, data: DatasetFacts, evaluation: EvaluationPlan | None) -> Iterator[Problem]:
-    rows = data.tokens.sequences if data.tokens else data.rows
+    rows, rule = data.tokens.sequences if data.tokens else data.rows, length.steps.rule
     if length.epochs > MANY_EPOCHS and rows < FEW_ROWS and evaluation is None:
         yield warning(
             "INPUT_EPOCHS_MANY",
             f"{rows:,} rows are gone through {length.epochs:.1f} times, and nothing shows when they are memorized.",
-            where=length.steps.rule.removeprefix("set by "),
+            where=rule.removeprefix("set by ") if rule.startswith("set by ") else "--steps",
             hint="Hold rows out with --eval-split 0.1, or train fewer steps.",
         )
 
