@@ -19,10 +19,11 @@ import attrs
 import numpy as np
 
 from backprop.effects.files.rows import Block, blocks_of, rows_of
-from backprop.effects.probe.block_workers import map_blocks, num_cpus
 from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
 from backprop.effects.probe.row_quality import RowMeter, example_of
 from backprop.effects.probe.validation import observe_layout
+from backprop.effects.processes.block_workers import map_blocks
+from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.data.compared import compared_text, digests_of
 from backprop.plan.data.excerpt import excerpt
 from backprop.plan.data.judge import RowJudge

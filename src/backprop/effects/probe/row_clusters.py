@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop.effects.files.rows import Block, RawRow, blocks_of, rows_of
-from backprop.effects.probe.block_workers import map_blocks, num_cpus
 from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
 from backprop.effects.probe.row_source import RowSource
+from backprop.effects.processes.block_workers import map_blocks
+from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.data.certain import is_usual_row
 from backprop.plan.data.clusters import Rows
 from backprop.plan.data.compared import DIGEST_BYTES, compared_text, compared_text_of_usual, digests_of
