@@ -17,10 +17,10 @@ from backprop.effects.probe.quality_scan import Scan, scan_quality
 from backprop.effects.probe.row_quality import RowMeter, Tokens
 from backprop.plan.data.check import Check
 from backprop.plan.data.layout import Layout
-from backprop.plan.data.pii import PiiKind
+from backprop.plan.data.pii import PiiKind, find_pii
 from backprop.plan.data.quality import Gates
 from backprop.plan.data.quality_report import DataReport, ScanFacts, make_report
-from backprop.plan.data.quality_tally import MOST_PLACES
+from backprop.plan.data.quality_tally import MOST_PLACES, WITHHELD
 from tests.tiny import make_tiny_model
 
 SECRET = "hf_abcdefghijKLmnop1234"
@@ -98,6 +98,44 @@ def test_rows_that_hold_secrets_are_not_quoted_anywhere(tmp_path: Path) -> None:
     assert "hf_" not in shown
     assert "ann@" not in shown
     assert "rows.jsonl:55" in shown
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "hello", "author": "ann@example.org"},
+        {"instruction": "a", "output": "b", SECRET: 1},
+        {"instruction": "a", "card": 4111111111111111, "output": "b"},
+        {"messages": [], "by": "call\n+49 30 1234567"},
+        {"messages": [{"role": "ann@example.org", "content": "x"}]},
+        {"foo": {"bar": ["x", {"ann@example.org": 1}]}},
+        chat("4111\n1111\n1111\n1111", ""),
+    ],
+)
+def test_what_is_no_text_of_a_row_is_not_quoted_either_where_it_is_personal(tmp_path: Path, row: Any) -> None:
+    rows = [*[chat(words(i), words(i + 500)) for i in range(25)], row]
+    report = reported(scanned(written(tmp_path / "rows.jsonl", rows)))
+    (place,) = [place for check in report.checks if check.check is not Check.MIXED_LAYOUTS for place in check.places]
+    assert (place.excerpt, place.detail) == ("", WITHHELD)
+
+
+def test_what_most_rows_share_is_not_shown_where_it_is_personal(tmp_path: Path) -> None:
+    # Texts are compared with ASCII digits in place of those of full width.
+    shared = "call the number \uff0b49 30 1234567 of our shop at any time of the day".replace("1", "\uff11")
+    rows = [chat(f"{shared}: {words(i, count=8)}", words(i + 99, count=5)) for i in range(60)]
+    report = reported(scanned(written(tmp_path / "rows.jsonl", rows), dup_threshold=0.4))
+    assert report.boilerplate_share > 0.3
+    assert not find_pii(report.boilerplate_excerpt)
+
+
+def test_rows_of_one_line_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    rows = [chat("same question", "same answer"), chat("a", ""), {"messages": 3}, chat("b", "")]
+    path.write_text(json.dumps([*rows, rows[0]]), "utf-8")
+    report = reported(scanned(path))
+    (blank,) = [check for check in report.checks if check.check is Check.EMPTY_ASSISTANT]
+    assert [place.where for place in blank.places] == [f"{path}:1 (row 2)", f"{path}:1 (row 4)"]
+    assert report.clusters[0].places == (f"{path}:1 (row 1)", f"{path}:1 (row 5)")
 
 
 @pytest.mark.parametrize("processes", [2, 3])

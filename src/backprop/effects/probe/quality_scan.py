@@ -6,7 +6,6 @@ each row its line, its digest and what the search for duplicates needs.
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from array import array
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import numpy as np
 
 from backprop.effects.files.rows import Block, blocks_of, rows_of
 from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
+from backprop.effects.probe.row_places import RowPlaces, pack_place
 from backprop.effects.probe.row_quality import RowMeter, example_of
 from backprop.effects.probe.validation import observe_layout
 from backprop.effects.processes.block_workers import map_blocks
@@ -28,8 +28,9 @@ from backprop.plan.data.compared import compared_text, digests_of
 from backprop.plan.data.excerpt import excerpt
 from backprop.plan.data.judge import RowJudge
 from backprop.plan.data.layout import Layout
+from backprop.plan.data.pii import find_pii
 from backprop.plan.data.quality_report import Cluster, ContaminationFacts, DuplicateFacts, ScanFacts
-from backprop.plan.data.quality_tally import MOST_PLACES, QualityTally
+from backprop.plan.data.quality_tally import MOST_PLACES, WITHHELD, QualityTally
 from backprop.plan.data.shingles import ShingleSets, shared_excerpt, shingles_of
 
 _BATCH_ROWS = 1024
@@ -67,8 +68,8 @@ class BlockFacts:
     """What one block adds."""
 
     tally: QualityTally
-    lines: bytes
-    """Of each parsed row the line, 8 bytes each."""
+    places: bytes
+    """Of each parsed row where it stands, 16 bytes each."""
     batches: tuple[Batch, ...]
     """What is compared of the parsed rows."""
 
@@ -109,15 +110,13 @@ class _Reading:
     def __init__(self, scan: Scan, judge: RowJudge, finder: DuplicateFinder, tell: Tell) -> None:
         self._scan, self._judge, self._finder, self._tell = scan, judge, finder, tell
         self.tally = QualityTally()
-        self._lines = array("q")
-        self._starts: list[int] = []
-        """Of each file the number of its first parsed row."""
+        self._places = RowPlaces()
 
     def read(self) -> bool:
         """Every row that was asked for; whether these were all."""
         limit = self._scan.max_rows
         for number, path in enumerate(self._scan.paths):
-            self._starts.append(len(self._lines))
+            self._places.begin(path)
             measure = partial(measure_block, judge=self._judge, meter=self._scan.meter, file=number)
             for block, facts in self._mapped(measure, path):
                 left = None if limit is None else limit - self.tally.rows
@@ -142,13 +141,12 @@ class _Reading:
         return num_rows
 
     def where(self, row: int) -> str:
-        """``file:line`` of a parsed row, by its number."""
-        file = bisect.bisect(self._starts, row) - 1
-        return f"{self._scan.paths[file]}:{self._lines[row]}"
+        """The place of a parsed row, by its number."""
+        return self._places.where(row)
 
     def _take(self, facts: BlockFacts) -> None:
         self.tally.extend(facts.tally)
-        self._lines.frombytes(facts.lines)
+        self._places.extend(facts.places)
         for digests, sets in facts.batches:
             self._finder.add(digests, sets)
 
@@ -170,16 +168,16 @@ def measure_block(
     block: Block, *, judge: RowJudge, meter: RowMeter, file: int, max_rows: int | None = None
 ) -> BlockFacts:
     """What is found in the rows of a block, or in the first ``max_rows`` of them."""
-    tally, lines, batches = QualityTally(), array("q"), []
+    tally, places, batches = QualityTally(), array("q"), []
     rows = itertools.islice(rows_of(block), max_rows)
     while batch := list(itertools.islice(rows, _BATCH_ROWS)):
         measured = meter.measure(batch, judge, file=file)
-        for row in measured:
+        for raw, row in zip(batch, measured, strict=True):
             tally.add(row)
-        parsed = [row for row in measured if row.example is not None]
-        lines.extend(row.order[1] for row in parsed)
-        batches.append(_compared([row.compared for row in parsed]))
-    return BlockFacts(tally, lines.tobytes(), tuple(batches))
+            if row.example is not None:
+                pack_place(places, raw)
+        batches.append(_compared([row.compared for row in measured if row.example is not None]))
+    return BlockFacts(tally, places.tobytes(), tuple(batches))
 
 
 def compare_block(block: Block, *, judge: RowJudge) -> tuple[int, tuple[Batch, ...]]:
@@ -211,11 +209,13 @@ def _duplicates(found: Duplicates, reading: _Reading) -> DuplicateFacts:
         clusters.append(Cluster(int(sizes[head]), places, round(pair.similarity, 4) if pair else 1.0))
     texts = reading.tally.texts
     shared = (shared_excerpt(text, found.boilerplate.hashes) for text in texts if len(found.boilerplate.hashes))
+    shown = excerpt(next(filter(None, shared), ""))
     return DuplicateFacts(
         exact=found.exact_removable,
         removable=found.clusters.num_removable,
         num_clusters=len(heads),
         clusters=tuple(clusters),
         boilerplate_share=round(found.boilerplate.share, 4),
-        boilerplate=excerpt(next(filter(None, shared), "")),
+        # Texts are compared in other letters than they are searched in, such as ASCII digits for those of full width.
+        boilerplate=WITHHELD if find_pii(shown) else shown,
     )
