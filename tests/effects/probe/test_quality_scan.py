@@ -17,10 +17,13 @@ from backprop.effects.probe.quality_scan import Scan, scan_quality
 from backprop.effects.probe.row_quality import RowMeter, Tokens
 from backprop.plan.data.check import Check
 from backprop.plan.data.layout import Layout
+from backprop.plan.data.page import quality_page
 from backprop.plan.data.pii import PiiKind, find_pii
 from backprop.plan.data.quality import Gates
-from backprop.plan.data.quality_report import DataReport, ScanFacts, make_report
+from backprop.plan.data.quality_report import DataReport, ScanFacts, make_report, report_warnings
 from backprop.plan.data.quality_tally import MOST_PLACES, WITHHELD
+from backprop.plan.decision import Severity
+from backprop.plan.errors import BackpropError
 from tests.tiny import make_tiny_model
 
 SECRET = "hf_abcdefghijKLmnop1234"
@@ -175,6 +178,39 @@ def test_only_rows_that_stand_in_both_are_contamination(tmp_path: Path) -> None:
     assert found is not None
     assert (found.overlap_rows, found.against_rows) == (5, 25)
     assert found.places == tuple(f"{path}:{line}" for line in range(36, 41))
+
+
+def test_the_layout_of_the_other_data_set_is_told_from_itself(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [chat(words(i), words(i + 500)) for i in range(9)])
+    held = [{"instruction": words(i), "output": words(i + 500)} for i in range(6, 12)]
+    other = written(tmp_path / "held.jsonl", held)
+    for layout in (None, Layout.OPENAI):
+        found = reported(scanned(path, against=(other,), against_name="held", layout=layout)).contamination
+        assert found is not None
+        assert (found.overlap_rows, found.against_rows, found.against_broken) == (3, 6, 0)
+
+
+def test_rows_of_the_other_data_set_that_cannot_be_read_are_counted_and_warned_of(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [chat("a", "b")])
+    other = written(tmp_path / "held.jsonl", [chat("c", "d"), {"foo": 1}, 7, {"messages": 3}])
+    report = reported(scanned(path, against=(other,), against_name="held.jsonl"))
+    assert report.contamination is not None
+    assert (report.contamination.against_rows, report.contamination.against_broken) == (1, 3)
+    (told,) = report_warnings(report)
+    assert told.severity is Severity.WARNING
+    assert "3 of 4 rows of held.jsonl" in told.message
+    assert "3 more of which" in quality_page(report)
+    assert not report_warnings(reported(scanned(path, against=(path,), against_name="rows.jsonl")))
+
+
+def test_another_data_set_without_a_row_to_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [chat("a", "b")])
+    other = written(tmp_path / "held.jsonl", [{"foo": 1}, 7])
+    with pytest.raises(BackpropError) as refused:
+        scanned(path, against=(other,), against_name="held.jsonl")
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.where) == ("INPUT_DATASET_INVALID", "--against")
+    assert "held.jsonl" in problem.message
 
 
 def test_kinds_of_files_give_the_same_rates(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from backprop.plan.data.pii import find_pii
 from backprop.plan.data.quality_report import Cluster, ContaminationFacts, DuplicateFacts, ScanFacts
 from backprop.plan.data.quality_tally import MOST_PLACES, WITHHELD, QualityTally
 from backprop.plan.data.shingles import ShingleSets, shared_excerpt, shingles_of
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
 
 _BATCH_ROWS = 1024
 """Rows measured at once: tokenizing and taking shingles is fast for many texts together."""
@@ -52,7 +54,7 @@ class Scan:
     paths: tuple[Path, ...]
     name: str
     layout: Layout | None
-    """The layout that was asked for; None to tell it from the first rows."""
+    """The layout that was asked for; None to tell it from the first rows. That of ``against`` is always told."""
     text_column: str
     dup_threshold: float
     against: tuple[Path, ...] = ()
@@ -77,20 +79,22 @@ class BlockFacts:
 def scan_quality(scan: Scan, *, tell: Tell) -> ScanFacts:
     """Everything that the report is made of; ``tell`` hears what is being done.
 
-    Raises ``BackpropError`` when a file cannot be read, and RUNTIME_DISK_FULL when the shingles find no room.
+    Raises ``BackpropError`` when a file cannot be read, INPUT_DATASET_INVALID when no row of the other data set can be,
+    and RUNTIME_DISK_FULL when the shingles find no room.
     """
     detection = observe_layout(scan.paths, text_column=scan.text_column)
     layout = scan.layout or detection.layout
     with DuplicateFinder(threshold=scan.dup_threshold, num_processes=scan.num_processes) as finder:
         reading = _Reading(scan, RowJudge(layout, scan.layout is None, scan.text_column), finder, tell)
         complete = reading.read()
-        against_rows = reading.read_against() if scan.against else 0
+        against_rows, against_broken = reading.read_against() if scan.against else (0, 0)
         tell("comparing rows")
         found = finder.finish()
     contamination = None
     if scan.against:
         places = tuple(reading.where(row) for row in found.contaminated[:MOST_PLACES].tolist())
-        contamination = ContaminationFacts(scan.against_name, against_rows, len(found.contaminated), places)
+        num_rows = len(found.contaminated)
+        contamination = ContaminationFacts(scan.against_name, against_rows, against_broken, num_rows, places)
     return ScanFacts(
         dataset=scan.name,
         tally=reading.tally,
@@ -127,18 +131,21 @@ class _Reading:
                 self._take(facts)
         return True
 
-    def read_against(self) -> int:
-        """The rows of the other data set; how many could be read."""
+    def read_against(self) -> tuple[int, int]:
+        """(rows of the other data set that could be read, those that could not); its layout is told from itself."""
         scan = self._scan
         detection = observe_layout(scan.against, text_column=scan.text_column)
-        judge = RowJudge(scan.layout or detection.layout, scan.layout is None, scan.text_column)
-        num_rows = 0
+        judge = RowJudge(detection.layout, True, scan.text_column)
+        num_rows = num_broken = 0
         for path in scan.against:
-            for _, (texts, batches) in self._mapped(partial(compare_block, judge=judge), path):
-                num_rows += texts
-                for digests, sets in batches:
+            for _, facts in self._mapped(partial(compare_block, judge=judge), path):
+                num_rows += facts.num_rows
+                num_broken += facts.num_broken
+                for digests, sets in facts.batches:
                     self._finder.add_against(digests, sets)
-        return num_rows
+        if not num_rows:
+            raise BackpropError(_nothing_against(scan.against_name, num_broken))
+        return num_rows, num_broken
 
     def where(self, row: int) -> str:
         """The place of a parsed row, by its number."""
@@ -180,15 +187,33 @@ def measure_block(
     return BlockFacts(tally, places.tobytes(), tuple(batches))
 
 
-def compare_block(block: Block, *, judge: RowJudge) -> tuple[int, tuple[Batch, ...]]:
-    """(rows that could be read, what is compared of them)."""
-    num_rows, batches = 0, []
+@attrs.frozen(eq=False)
+class AgainstFacts:
+    """What one block of the other data set adds."""
+
+    num_rows: int
+    """Rows that could be read."""
+    num_broken: int
+    batches: tuple[Batch, ...]
+
+
+def compare_block(block: Block, *, judge: RowJudge) -> AgainstFacts:
+    """What is compared of the rows of a block."""
+    num_rows, num_broken, batches = 0, 0, []
     rows = rows_of(block)
     while batch := list(itertools.islice(rows, _BATCH_ROWS)):
         texts = [compared_text(example) for row in batch if (example := example_of(row, judge)) is not None]
         num_rows += len(texts)
+        num_broken += len(batch) - len(texts)
         batches.append(_compared(texts))
-    return num_rows, tuple(batches)
+    return AgainstFacts(num_rows, num_broken, tuple(batches))
+
+
+def _nothing_against(name: str, num_broken: int) -> Problem:
+    message = f"No row of {name} can be read: {num_broken:,} were tried, so there is nothing to compare with."
+    return Problem(
+        "INPUT_DATASET_INVALID", message, where="--against", hint=f"Look at it with: backprop validate {name}"
+    )
 
 
 def _compared(texts: list[str]) -> Batch:
