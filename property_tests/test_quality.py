@@ -182,6 +182,28 @@ PIECES = st.sampled_from(
 )
 
 
+PERSONAL = st.lists(PIECES, max_size=4).map("".join)
+ANY_VALUES = st.recursive(
+    PERSONAL | st.sampled_from([4111111111111111, None, True]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PERSONAL, inner, max_size=3),
+    max_leaves=6,
+)
+PERSONAL_ROWS = st.one_of(
+    ANY_VALUES,
+    st.builds(lambda role, text: {"messages": [{"role": role, "content": text}]}, PERSONAL, PERSONAL),
+    st.builds(lambda text, more: {"instruction": text, "output": "", "by": more}, PERSONAL, ANY_VALUES),
+)
+
+
+@given(st.lists(PERSONAL_ROWS, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_nothing_that_is_shown_of_a_row_is_personal(rows: list[Any]) -> None:
+    report = report_of([_FIRST, *rows])
+    places = [*report.outliers, *(place for check in report.checks for place in check.places)]
+    for shown in (report.boilerplate_excerpt, *(text for place in places for text in (place.excerpt, place.detail))):
+        assert not find_pii(shown)
+
+
 @given(st.one_of(st.text(), st.lists(PIECES).map("".join)))
 def test_finds_are_in_order_and_apart(text: str) -> None:
     spans = find_pii(text)

@@ -15,7 +15,7 @@ from backprop.effects.probe.row_source import locate_dataset
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.page import quality_page
 from backprop.plan.data.quality import Gates
-from backprop.plan.data.quality_report import DataReport, make_report
+from backprop.plan.data.quality_report import DataReport, make_report, report_warnings
 from backprop.plan.decision import Problem, Refused, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Stage
@@ -37,7 +37,7 @@ def run(request: Request[DataReportSettings]) -> Outcome:
         path = Path(settings.html).absolute()
         report = attrs.evolve(report, html=str(path))
         write_atomic(path, quality_page(report))
-    warnings = (*_idle(settings), *request.warnings)
+    warnings = (*report_warnings(report), *_idle(settings), *request.warnings)
     if problems:
         return Outcome(COMMAND, Status.FAILED, report, (*problems, *warnings))
     return ok(COMMAND, report, warnings=warnings)

@@ -210,3 +210,16 @@ def test_the_fingerprint_is_of_the_bytes_of_all_files(tmp_path: Path) -> None:
     assert hash_files((a, b)) == hash_files((both,))
     assert hash_files((a,)) != hash_files((b,))
     assert hash_files((both,))[1] == 6
+
+
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"a": 2},\n{"a": 3}]', '{"rows": [{"a": 1}, {"a": 2}, {"a": 3}]}'])
+def test_rows_of_json_are_numbered_since_a_line_may_hold_several(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, "a.json", text)
+    found = list(read_rows(path))
+    assert [row.row for row in found] == [1, 2, 3]
+    assert [row.where for row in found] == [f"{path}:{row.line} (row {row.row})" for row in found]
+
+
+def test_a_mistake_has_the_number_of_its_row(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.json", '[{"a": 1}, {"a": nope}]')
+    assert [row.where for row in read_rows(path)] == [f"{path}:1 (row 1)", f"{path}:1 (row 2)"]

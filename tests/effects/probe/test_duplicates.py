@@ -5,18 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from backprop.effects.probe import duplicates
+from backprop.effects.probe import duplicates, set_files
 from backprop.effects.probe.duplicates import DuplicateFinder
 from backprop.plan.data.compared import compared_text, digests_of
 from backprop.plan.data.conversation import Conversation
 from backprop.plan.data.shingles import shared_excerpt, shingles_of
+from backprop.plan.data.similarity import bucket_bits
 from backprop.plan.errors import BackpropError
 from tests.effects.probe.alike import clusters_by_hand, found, groups, planted
 
@@ -79,6 +80,7 @@ def test_exact_and_near_duplicates_are_counted_apart() -> None:
     result = found(texts)
     assert groups(result) == [[0, 2, 3, 4]]
     assert (result.exact_removable, result.near_removable) == (2, 1)
+    assert result.first_equal.tolist() == [0, 1, 0, 3, 0, 5]
     assert [(pair.row, pair.other) for pair in result.pairs] == [(0, 3)]
     assert result.pairs[0].similarity == pytest.approx(58 / 59)
 
@@ -246,6 +248,45 @@ def test_a_full_disk_is_named_while_rows_are_compared(num_processes: int, monkey
         with file_size_limit(4096), pytest.raises(BackpropError) as caught:
             finder.finish()
     assert caught.value.problems[0].code == "RUNTIME_DISK_FULL"
+
+
+@contextmanager
+def descriptor_limit(count: int) -> Iterator[None]:
+    """No more than ``count`` files beyond those that are open."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = max(int(entry.name) for entry in Path("/dev/fd").iterdir()) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="takes a list of the open files")
+def test_many_processors_need_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_FEW", 0)
+    texts = planted(300)
+    with descriptor_limit(128):
+        result = found(texts, num_processes=200)
+    assert result.clusters.first.tolist() == found(texts).clusters.first.tolist()
+
+
+def test_counting_takes_bounded_memory_however_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def recorded(work: Callable[[int], object], num_processes: int) -> list[object]:
+        asked.append(num_processes)
+        return [work(number) for number in range(num_processes)]
+
+    monkeypatch.setattr(duplicates, "_FEW", 0)
+    monkeypatch.setattr(set_files, "in_processes", recorded)
+    texts = planted(300)
+    bits = bucket_bits(sum(len(shingles_of([text]).hashes) for text in set(texts)))
+    monkeypatch.setattr(set_files, "_COUNTING_BYTES", 3 * (4 << bits))
+    first = found(texts, num_processes=8).clusters.first.tolist()
+    assert asked[0] == 3
+    assert first == found(texts).clusters.first.tolist()
 
 
 INTERRUPTED = """

@@ -17,10 +17,13 @@ from backprop.effects.probe.quality_scan import Scan, scan_quality
 from backprop.effects.probe.row_quality import RowMeter, Tokens
 from backprop.plan.data.check import Check
 from backprop.plan.data.layout import Layout
-from backprop.plan.data.pii import PiiKind
+from backprop.plan.data.page import quality_page
+from backprop.plan.data.pii import PiiKind, find_pii
 from backprop.plan.data.quality import Gates
-from backprop.plan.data.quality_report import DataReport, ScanFacts, make_report
-from backprop.plan.data.quality_tally import MOST_PLACES
+from backprop.plan.data.quality_report import DataReport, ScanFacts, make_report, report_warnings
+from backprop.plan.data.quality_tally import MOST_PLACES, WITHHELD
+from backprop.plan.decision import Severity
+from backprop.plan.errors import BackpropError
 from tests.tiny import make_tiny_model
 
 SECRET = "hf_abcdefghijKLmnop1234"
@@ -100,6 +103,44 @@ def test_rows_that_hold_secrets_are_not_quoted_anywhere(tmp_path: Path) -> None:
     assert "rows.jsonl:55" in shown
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "hello", "author": "ann@example.org"},
+        {"instruction": "a", "output": "b", SECRET: 1},
+        {"instruction": "a", "card": 4111111111111111, "output": "b"},
+        {"messages": [], "by": "call\n+49 30 1234567"},
+        {"messages": [{"role": "ann@example.org", "content": "x"}]},
+        {"foo": {"bar": ["x", {"ann@example.org": 1}]}},
+        chat("4111\n1111\n1111\n1111", ""),
+    ],
+)
+def test_what_is_no_text_of_a_row_is_not_quoted_either_where_it_is_personal(tmp_path: Path, row: Any) -> None:
+    rows = [*[chat(words(i), words(i + 500)) for i in range(25)], row]
+    report = reported(scanned(written(tmp_path / "rows.jsonl", rows)))
+    (place,) = [place for check in report.checks if check.check is not Check.MIXED_LAYOUTS for place in check.places]
+    assert (place.excerpt, place.detail) == ("", WITHHELD)
+
+
+def test_what_most_rows_share_is_not_shown_where_it_is_personal(tmp_path: Path) -> None:
+    # Texts are compared with ASCII digits in place of those of full width.
+    shared = "call the number \uff0b49 30 1234567 of our shop at any time of the day".replace("1", "\uff11")
+    rows = [chat(f"{shared}: {words(i, count=8)}", words(i + 99, count=5)) for i in range(60)]
+    report = reported(scanned(written(tmp_path / "rows.jsonl", rows), dup_threshold=0.4))
+    assert report.boilerplate_share > 0.3
+    assert not find_pii(report.boilerplate_excerpt)
+
+
+def test_rows_of_one_line_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    rows = [chat("same question", "same answer"), chat("a", ""), {"messages": 3}, chat("b", "")]
+    path.write_text(json.dumps([*rows, rows[0]]), "utf-8")
+    report = reported(scanned(path))
+    (blank,) = [check for check in report.checks if check.check is Check.EMPTY_ASSISTANT]
+    assert [place.where for place in blank.places] == [f"{path}:1 (row 2)", f"{path}:1 (row 4)"]
+    assert report.clusters[0].places == (f"{path}:1 (row 1)", f"{path}:1 (row 5)")
+
+
 @pytest.mark.parametrize("processes", [2, 3])
 def test_neither_processes_nor_blocks_change_what_is_found(
     tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
@@ -137,6 +178,39 @@ def test_only_rows_that_stand_in_both_are_contamination(tmp_path: Path) -> None:
     assert found is not None
     assert (found.overlap_rows, found.against_rows) == (5, 25)
     assert found.places == tuple(f"{path}:{line}" for line in range(36, 41))
+
+
+def test_the_layout_of_the_other_data_set_is_told_from_itself(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [chat(words(i), words(i + 500)) for i in range(9)])
+    held = [{"instruction": words(i), "output": words(i + 500)} for i in range(6, 12)]
+    other = written(tmp_path / "held.jsonl", held)
+    for layout in (None, Layout.OPENAI):
+        found = reported(scanned(path, against=(other,), against_name="held", layout=layout)).contamination
+        assert found is not None
+        assert (found.overlap_rows, found.against_rows, found.against_broken) == (3, 6, 0)
+
+
+def test_rows_of_the_other_data_set_that_cannot_be_read_are_counted_and_warned_of(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [chat("a", "b")])
+    other = written(tmp_path / "held.jsonl", [chat("c", "d"), {"foo": 1}, 7, {"messages": 3}])
+    report = reported(scanned(path, against=(other,), against_name="held.jsonl"))
+    assert report.contamination is not None
+    assert (report.contamination.against_rows, report.contamination.against_broken) == (1, 3)
+    (told,) = report_warnings(report)
+    assert told.severity is Severity.WARNING
+    assert "3 of 4 rows of held.jsonl" in told.message
+    assert "3 more of which" in quality_page(report)
+    assert not report_warnings(reported(scanned(path, against=(path,), against_name="rows.jsonl")))
+
+
+def test_another_data_set_without_a_row_to_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [chat("a", "b")])
+    other = written(tmp_path / "held.jsonl", [{"foo": 1}, 7])
+    with pytest.raises(BackpropError) as refused:
+        scanned(path, against=(other,), against_name="held.jsonl")
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.where) == ("INPUT_DATASET_INVALID", "--against")
+    assert "held.jsonl" in problem.message
 
 
 def test_kinds_of_files_give_the_same_rates(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from typing import Any, Generic, TypeVar
@@ -20,11 +21,15 @@ class ArrayStore(Generic[_Item]):
     """One long array on the disk; memory does not grow with it.
 
     The file has no name: it is gone when the store is closed or the process dies, however it dies. Places and counts
-    are those of items.
+    are those of items. Raises RUNTIME_DISK_FULL, RUNTIME_PERMISSION_DENIED or RUNTIME_WRITE_FAILED when no file can be
+    opened.
     """
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
-        self._file = tempfile.TemporaryFile(prefix="backprop-shingles-", buffering=0)  # noqa: SIM115 (closed by close)
+        try:
+            self._file = tempfile.TemporaryFile(prefix="backprop-shingles-", buffering=0)  # noqa: SIM115 (see close)
+        except OSError as error:
+            raise BackpropError(_problem(error)) from error
         self._dtype: np.dtype[Any] = np.dtype(dtype)
         self._count = 0
 
@@ -35,10 +40,6 @@ class ArrayStore(Generic[_Item]):
         """Add items at the end. Raises RUNTIME_DISK_FULL when the temporary directory has no room."""
         self.write(self._count, items)
         self._count += len(items)
-
-    def written_elsewhere(self, count: int) -> None:
-        """Say how many items a forked process appended: the file is shared, the number of items is not."""
-        self._count = count
 
     def write(self, start: int, items: npt.NDArray[_Item]) -> None:
         """Replace the items from ``start`` on. Raises RUNTIME_DISK_FULL."""
@@ -86,6 +87,20 @@ def _bytes_of(items: npt.NDArray[_Item]) -> memoryview:
 
 
 def _problem(error: OSError) -> Problem:
-    message = f"The shingles of the rows cannot be kept in {tempfile.gettempdir()}: {error.strerror}."
-    hint = "Free some space there, or set TMPDIR to a directory that has room."
+    message = f"The shingles of the rows cannot be kept in {_directory()}: {error.strerror}."
+    hint = _HINTS.get(error.errno or 0, "Free some space there, or set TMPDIR to a directory that has room.")
     return Problem(os_code(error) or "RUNTIME_WRITE_FAILED", message, hint=hint)
+
+
+_HINTS = {
+    errno.EMFILE: "Allow more open files, for instance with: ulimit -n 4096",
+    errno.ENFILE: "End programs that hold many files open.",
+    errno.ENOENT: "Set TMPDIR to a directory that can be written to.",
+}
+
+
+def _directory() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "a temporary directory"

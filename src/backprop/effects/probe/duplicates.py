@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop.effects.files.shingle_store import ArrayStore
-from backprop.effects.probe.forked import num_cpus
 from backprop.effects.probe.set_files import (
     StoredSets,
     count_buckets,
@@ -32,6 +31,7 @@ from backprop.effects.probe.set_files import (
     stored_sets,
 )
 from backprop.effects.probe.similarity_join import Joined, join
+from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.data.clusters import Clusters, Rows, connected
 from backprop.plan.data.compared import DIGEST_BYTES
 from backprop.plan.data.shingles import ShingleSets
@@ -40,6 +40,8 @@ from backprop.plan.data.words import Hashes
 
 _FEW = 20_000
 """Fewer texts are compared in this process: starting others would take longer."""
+_MOST_PROCESSES = 32
+"""That compare; each takes three of the descriptors of which some systems give 256."""
 _SHOWN, _CONSIDERED = 20, 256
 """Pairs for display, and members of a cluster among which the one most like the first is looked for."""
 
@@ -76,6 +78,8 @@ class Duplicates:
 
     clusters: Clusters
     """Rows of equal text, and rows as similar as the threshold asks, with all that are linked by such pairs."""
+    first_equal: Rows
+    """(rows,): of each row the first one of the same text, itself if it is that."""
     exact_removable: int
     """Rows that repeat the text of an earlier row."""
     near_removable: int
@@ -196,6 +200,7 @@ class _Finding:
         exact = self._num_own - int(np.count_nonzero(self._is_first[: self._num_own]))
         return Duplicates(
             clusters=clusters,
+            first_equal=self._first[: self._num_own],
             exact_removable=exact,
             near_removable=clusters.num_removable - exact,
             boilerplate=boilerplate,
@@ -207,8 +212,7 @@ class _Finding:
 def _joined(
     sets: StoredSets, other: npt.NDArray[np.bool_], threshold: float, num_processes: int
 ) -> tuple[Joined, Boilerplate]:
-    if len(sets.sizes) < _FEW:
-        num_processes = 1
+    num_processes = 1 if len(sets.sizes) < _FEW else min(num_processes, _MOST_PROCESSES)
     counts = count_buckets(sets, num_processes)
     hashes = find_boilerplate(sets, counts, num_processes)
     total, most = int(sets.sizes[sets.own].sum()), int(counts.max(initial=0))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import shutil
 import subprocess
 from pathlib import Path
 
+from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.facts.hardware import NO_DRIVER, Gpu, HardwareFacts
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -24,7 +24,7 @@ def observe_hardware(output_dir: str) -> HardwareFacts:
     return HardwareFacts(
         system=system,
         machine=platform.machine(),
-        num_cpus=_num_cpus(),
+        num_cpus=num_cpus(),
         cpu_has_bf16=_cpu_has_bf16(system),
         ram_total_bytes=total,
         ram_available_bytes=available,
@@ -45,12 +45,6 @@ def _gpus(system: str) -> tuple[tuple[Gpu, ...], str, str]:
     from backprop.effects.probe.nvidia import observe_gpus
 
     return observe_gpus()
-
-
-def _num_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> tuple[int | None, int | None]:

@@ -6,7 +6,6 @@ each row its line, its digest and what the search for duplicates needs.
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from array import array
 from collections.abc import Callable, Iterator
@@ -19,17 +18,22 @@ import attrs
 import numpy as np
 
 from backprop.effects.files.rows import Block, blocks_of, rows_of
-from backprop.effects.probe.block_workers import map_blocks, num_cpus
 from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
+from backprop.effects.probe.row_places import RowPlaces, pack_place
 from backprop.effects.probe.row_quality import RowMeter, example_of
 from backprop.effects.probe.validation import observe_layout
+from backprop.effects.processes.block_workers import map_blocks
+from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.data.compared import compared_text, digests_of
 from backprop.plan.data.excerpt import excerpt
 from backprop.plan.data.judge import RowJudge
 from backprop.plan.data.layout import Layout
+from backprop.plan.data.pii import find_pii
 from backprop.plan.data.quality_report import Cluster, ContaminationFacts, DuplicateFacts, ScanFacts
-from backprop.plan.data.quality_tally import MOST_PLACES, QualityTally
+from backprop.plan.data.quality_tally import MOST_PLACES, WITHHELD, QualityTally
 from backprop.plan.data.shingles import ShingleSets, shared_excerpt, shingles_of
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
 
 _BATCH_ROWS = 1024
 """Rows measured at once: tokenizing and taking shingles is fast for many texts together."""
@@ -50,7 +54,7 @@ class Scan:
     paths: tuple[Path, ...]
     name: str
     layout: Layout | None
-    """The layout that was asked for; None to tell it from the first rows."""
+    """The layout that was asked for; None to tell it from the first rows. That of ``against`` is always told."""
     text_column: str
     dup_threshold: float
     against: tuple[Path, ...] = ()
@@ -66,8 +70,8 @@ class BlockFacts:
     """What one block adds."""
 
     tally: QualityTally
-    lines: bytes
-    """Of each parsed row the line, 8 bytes each."""
+    places: bytes
+    """Of each parsed row where it stands, 16 bytes each."""
     batches: tuple[Batch, ...]
     """What is compared of the parsed rows."""
 
@@ -75,20 +79,22 @@ class BlockFacts:
 def scan_quality(scan: Scan, *, tell: Tell) -> ScanFacts:
     """Everything that the report is made of; ``tell`` hears what is being done.
 
-    Raises ``BackpropError`` when a file cannot be read, and RUNTIME_DISK_FULL when the shingles find no room.
+    Raises ``BackpropError`` when a file cannot be read, INPUT_DATASET_INVALID when no row of the other data set can be,
+    and RUNTIME_DISK_FULL when the shingles find no room.
     """
     detection = observe_layout(scan.paths, text_column=scan.text_column)
     layout = scan.layout or detection.layout
     with DuplicateFinder(threshold=scan.dup_threshold, num_processes=scan.num_processes) as finder:
         reading = _Reading(scan, RowJudge(layout, scan.layout is None, scan.text_column), finder, tell)
         complete = reading.read()
-        against_rows = reading.read_against() if scan.against else 0
+        against_rows, against_broken = reading.read_against() if scan.against else (0, 0)
         tell("comparing rows")
         found = finder.finish()
     contamination = None
     if scan.against:
         places = tuple(reading.where(row) for row in found.contaminated[:MOST_PLACES].tolist())
-        contamination = ContaminationFacts(scan.against_name, against_rows, len(found.contaminated), places)
+        num_rows = len(found.contaminated)
+        contamination = ContaminationFacts(scan.against_name, against_rows, against_broken, num_rows, places)
     return ScanFacts(
         dataset=scan.name,
         tally=reading.tally,
@@ -108,15 +114,13 @@ class _Reading:
     def __init__(self, scan: Scan, judge: RowJudge, finder: DuplicateFinder, tell: Tell) -> None:
         self._scan, self._judge, self._finder, self._tell = scan, judge, finder, tell
         self.tally = QualityTally()
-        self._lines = array("q")
-        self._starts: list[int] = []
-        """Of each file the number of its first parsed row."""
+        self._places = RowPlaces()
 
     def read(self) -> bool:
         """Every row that was asked for; whether these were all."""
         limit = self._scan.max_rows
         for number, path in enumerate(self._scan.paths):
-            self._starts.append(len(self._lines))
+            self._places.begin(path)
             measure = partial(measure_block, judge=self._judge, meter=self._scan.meter, file=number)
             for block, facts in self._mapped(measure, path):
                 left = None if limit is None else limit - self.tally.rows
@@ -127,27 +131,29 @@ class _Reading:
                 self._take(facts)
         return True
 
-    def read_against(self) -> int:
-        """The rows of the other data set; how many could be read."""
+    def read_against(self) -> tuple[int, int]:
+        """(rows of the other data set that could be read, those that could not); its layout is told from itself."""
         scan = self._scan
         detection = observe_layout(scan.against, text_column=scan.text_column)
-        judge = RowJudge(scan.layout or detection.layout, scan.layout is None, scan.text_column)
-        num_rows = 0
+        judge = RowJudge(detection.layout, True, scan.text_column)
+        num_rows = num_broken = 0
         for path in scan.against:
-            for _, (texts, batches) in self._mapped(partial(compare_block, judge=judge), path):
-                num_rows += texts
-                for digests, sets in batches:
+            for _, facts in self._mapped(partial(compare_block, judge=judge), path):
+                num_rows += facts.num_rows
+                num_broken += facts.num_broken
+                for digests, sets in facts.batches:
                     self._finder.add_against(digests, sets)
-        return num_rows
+        if not num_rows:
+            raise BackpropError(_nothing_against(scan.against_name, num_broken))
+        return num_rows, num_broken
 
     def where(self, row: int) -> str:
-        """``file:line`` of a parsed row, by its number."""
-        file = bisect.bisect(self._starts, row) - 1
-        return f"{self._scan.paths[file]}:{self._lines[row]}"
+        """The place of a parsed row, by its number."""
+        return self._places.where(row)
 
     def _take(self, facts: BlockFacts) -> None:
         self.tally.extend(facts.tally)
-        self._lines.frombytes(facts.lines)
+        self._places.extend(facts.places)
         for digests, sets in facts.batches:
             self._finder.add(digests, sets)
 
@@ -169,27 +175,45 @@ def measure_block(
     block: Block, *, judge: RowJudge, meter: RowMeter, file: int, max_rows: int | None = None
 ) -> BlockFacts:
     """What is found in the rows of a block, or in the first ``max_rows`` of them."""
-    tally, lines, batches = QualityTally(), array("q"), []
+    tally, places, batches = QualityTally(), array("q"), []
     rows = itertools.islice(rows_of(block), max_rows)
     while batch := list(itertools.islice(rows, _BATCH_ROWS)):
         measured = meter.measure(batch, judge, file=file)
-        for row in measured:
+        for raw, row in zip(batch, measured, strict=True):
             tally.add(row)
-        parsed = [row for row in measured if row.example is not None]
-        lines.extend(row.order[1] for row in parsed)
-        batches.append(_compared([row.compared for row in parsed]))
-    return BlockFacts(tally, lines.tobytes(), tuple(batches))
+            if row.example is not None:
+                pack_place(places, raw)
+        batches.append(_compared([row.compared for row in measured if row.example is not None]))
+    return BlockFacts(tally, places.tobytes(), tuple(batches))
 
 
-def compare_block(block: Block, *, judge: RowJudge) -> tuple[int, tuple[Batch, ...]]:
-    """(rows that could be read, what is compared of them)."""
-    num_rows, batches = 0, []
+@attrs.frozen(eq=False)
+class AgainstFacts:
+    """What one block of the other data set adds."""
+
+    num_rows: int
+    """Rows that could be read."""
+    num_broken: int
+    batches: tuple[Batch, ...]
+
+
+def compare_block(block: Block, *, judge: RowJudge) -> AgainstFacts:
+    """What is compared of the rows of a block."""
+    num_rows, num_broken, batches = 0, 0, []
     rows = rows_of(block)
     while batch := list(itertools.islice(rows, _BATCH_ROWS)):
         texts = [compared_text(example) for row in batch if (example := example_of(row, judge)) is not None]
         num_rows += len(texts)
+        num_broken += len(batch) - len(texts)
         batches.append(_compared(texts))
-    return num_rows, tuple(batches)
+    return AgainstFacts(num_rows, num_broken, tuple(batches))
+
+
+def _nothing_against(name: str, num_broken: int) -> Problem:
+    message = f"No row of {name} can be read: {num_broken:,} were tried, so there is nothing to compare with."
+    return Problem(
+        "INPUT_DATASET_INVALID", message, where="--against", hint=f"Look at it with: backprop validate {name}"
+    )
 
 
 def _compared(texts: list[str]) -> Batch:
@@ -210,11 +234,13 @@ def _duplicates(found: Duplicates, reading: _Reading) -> DuplicateFacts:
         clusters.append(Cluster(int(sizes[head]), places, round(pair.similarity, 4) if pair else 1.0))
     texts = reading.tally.texts
     shared = (shared_excerpt(text, found.boilerplate.hashes) for text in texts if len(found.boilerplate.hashes))
+    shown = excerpt(next(filter(None, shared), ""))
     return DuplicateFacts(
         exact=found.exact_removable,
         removable=found.clusters.num_removable,
         num_clusters=len(heads),
         clusters=tuple(clusters),
         boilerplate_share=round(found.boilerplate.share, 4),
-        boilerplate=excerpt(next(filter(None, shared), "")),
+        # Texts are compared in other letters than they are searched in, such as ASCII digits for those of full width.
+        boilerplate=WITHHELD if find_pii(shown) else shown,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from array import array
 from collections.abc import Callable, Iterator
@@ -12,12 +11,13 @@ from typing import TypeAlias
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from backprop.effects.files.rows import Block, RawRow, blocks_of, rows_of
-from backprop.effects.probe.block_workers import map_blocks, num_cpus
 from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
+from backprop.effects.probe.row_places import RowPlaces, pack_place
 from backprop.effects.probe.row_source import RowSource
+from backprop.effects.processes.block_workers import map_blocks
+from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.data.certain import is_usual_row
 from backprop.plan.data.clusters import Rows
 from backprop.plan.data.compared import DIGEST_BYTES, compared_text, compared_text_of_usual, digests_of
@@ -38,19 +38,16 @@ class ClusteredRows:
 
     is_read: Mask
     """Of every row, broken ones included, whether it could be read."""
-    lines: npt.NDArray[np.uint64]
-    """Of every row that could be read its line."""
-    files: tuple[tuple[str, int], ...]
-    """Each file, and the number of its first row that could be read."""
+    places: RowPlaces
+    """Of every row that could be read."""
     digests: Digests
     duplicates: Duplicates
     broken: tuple[Problem, ...]
     """The first broken rows."""
 
     def where(self, row: int) -> str:
-        """``file:line`` of a row that could be read, by its number."""
-        path, _ = self.files[bisect.bisect(self.files, row, key=lambda file: file[1]) - 1]
-        return f"{path}:{self.lines[row]}"
+        """The place of a row that could be read, by its number."""
+        return self.places.where(row)
 
     @property
     def num_broken(self) -> int:
@@ -67,7 +64,7 @@ class ClusteredRows:
 @attrs.frozen(eq=False)
 class _BlockRows:
     is_read: bytes
-    lines: bytes
+    places: bytes
     batches: tuple[tuple[bytes, ShingleSets | None], ...]
     broken: tuple[Problem, ...]
 
@@ -86,17 +83,16 @@ def cluster_rows(
     cannot be read, and RUNTIME_DISK_FULL when there is no room for the shingles.
     """
     num_processes = num_processes or num_cpus()
-    is_read, lines, digests = bytearray(), bytearray(), bytearray()
+    is_read, digests, places = bytearray(), bytearray(), RowPlaces()
     broken: list[Problem] = []
-    files: dict[str, int] = {}
     work = partial(_block_rows, source=source, has_shingles=threshold is not None)
     with DuplicateFinder(threshold=threshold, num_processes=num_processes) as finder:
         tell("reading the rows")
         with closing(map_blocks(work, source_blocks(source), num_processes=num_processes)) as done:
             for block, found in done:
-                files.setdefault(str(block.path), len(digests) // DIGEST_BYTES)
                 is_read += found.is_read
-                lines += found.lines
+                places.begin(block.path)
+                places.extend(found.places)
                 broken += found.broken[: NUM_NAMED - len(broken)]
                 for batch, sets in found.batches:
                     start = len(digests) // DIGEST_BYTES
@@ -106,8 +102,7 @@ def cluster_rows(
         duplicates = finder.finish()
     return ClusteredRows(
         is_read=np.frombuffer(bytes(is_read), np.bool_),
-        lines=np.frombuffer(bytes(lines), np.uint64),
-        files=tuple(files.items()),
+        places=places,
         digests=np.frombuffer(bytes(digests), np.uint64).reshape(-1, DIGEST_BYTES // 8),
         duplicates=duplicates,
         broken=tuple(broken),
@@ -153,7 +148,7 @@ def source_blocks(source: RowSource) -> Iterator[Block]:
 
 
 def _block_rows(block: Block, *, source: RowSource, has_shingles: bool) -> _BlockRows:
-    is_read, lines = bytearray(), array("Q")
+    is_read, places = bytearray(), array("q")
     batches: list[tuple[bytes, ShingleSets | None]] = []
     broken: list[Problem] = []
     rows = rows_of(block)
@@ -166,9 +161,9 @@ def _block_rows(block: Block, *, source: RowSource, has_shingles: bool) -> _Bloc
                 broken += [text] if len(broken) < NUM_NAMED else []
             else:
                 texts.append(text)
-                lines.append(row.line)
+                pack_place(places, row)
         batches.append((digests_of(texts), shingles_of(texts) if has_shingles else None))
-    return _BlockRows(bytes(is_read), lines.tobytes(), tuple(batches), tuple(broken))
+    return _BlockRows(bytes(is_read), places.tobytes(), tuple(batches), tuple(broken))
 
 
 def _compared(row: RawRow, source: RowSource) -> str | Problem:

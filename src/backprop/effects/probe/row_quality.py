@@ -17,8 +17,16 @@ from backprop.plan.data.compared import compared_text
 from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.judge import RowJudge, place_error, recognisable
 from backprop.plan.data.layout import Layout
-from backprop.plan.data.measure import ESTIMATE, estimated_tokens, num_turns, supervised_parts, traces_of, whole_text
-from backprop.plan.data.pii import count_pii
+from backprop.plan.data.measure import (
+    ESTIMATE,
+    estimated_tokens,
+    num_turns,
+    strings_in,
+    supervised_parts,
+    traces_of,
+    whole_text,
+)
+from backprop.plan.data.pii import count_pii, find_pii
 from backprop.plan.data.quality_tally import MeasuredRow
 from backprop.plan.data.scripts import main_script
 from backprop.plan.data.writing import Written
@@ -135,15 +143,20 @@ def _written(row: _Read, writer: RowTokenizer) -> tuple[list[Written], tuple[Fin
 
 
 def _measured(row: _Read, file: int, counts: _Counts) -> MeasuredRow:
-    order, findings, pii = (file, row.raw.line), (*row.findings, *counts.refused), count_pii(row.text)
-    if row.example is None:
-        return MeasuredRow(row.raw.where, order, findings, row.layout, pii)
-    return MeasuredRow(
+    findings, pii = (*row.findings, *counts.refused), count_pii(row.text)
+    measured = MeasuredRow(
         where=row.raw.where,
-        order=order,
+        order=(file, row.raw.line, row.raw.row or 0),
         findings=findings,
         layout=row.layout,
         pii=pii,
+        # A finding may quote what is no text of the example: keys, names, fields that nobody reads.
+        is_withheld=bool(pii) or (bool(findings) and _holds_pii(row.raw)),
+    )
+    if row.example is None:
+        return measured
+    return attrs.evolve(
+        measured,
         example=row.example,
         compared=compared_text(row.example),
         tokens=counts.tokens,
@@ -151,6 +164,11 @@ def _measured(row: _Read, file: int, counts: _Counts) -> MeasuredRow:
         traces=counts.traces,
         script=main_script(row.text),
     )
+
+
+def _holds_pii(raw: RawRow) -> bool:
+    """Anything in the row is personal data or a secret: as it is written, or in a text or key that is written apart."""
+    return any(find_pii(text) for text in (_bare_text(raw), *strings_in(raw.value)))
 
 
 @cache

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop.effects.files.shingle_store import ArrayStore
-from backprop.effects.probe.forked import in_processes
+from backprop.effects.processes.forked import in_processes
 from backprop.plan.data.similarity import (
     BITMAP_WORDS,
     Ranking,
@@ -34,6 +34,8 @@ POSTING = np.dtype([("key", np.uint64), ("set", np.uint32), ("position", np.uint
 _PARTITION = 1 << 22
 """Postings that a process sorts at a time, about."""
 _MOST_PARTITIONS = 64
+_COUNTING_BYTES = 256 << 20
+"""Memory for counts: each process that counts has its own, up to 64 MiB."""
 
 
 @attrs.frozen(eq=False)
@@ -71,6 +73,7 @@ def _shared_array(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 def count_buckets(sets: StoredSets, num_processes: int) -> npt.NDArray[np.uint32]:
     """(buckets,): how many sets have each bucket's shingles."""
     bits = bucket_bits(int(sets.sizes.sum()))
+    num_processes = min(num_processes, max(_COUNTING_BYTES // (np.dtype(np.uint32).itemsize << bits), 1))
     counts = _shared_array(num_processes << bits, np.uint32).reshape(num_processes, -1)
 
     def work(process: int) -> None:
@@ -115,30 +118,41 @@ def find_boilerplate(sets: StoredSets, counts: npt.NDArray[np.uint32], num_proce
 class Ordered:
     """What became of the sets."""
 
-    postings: tuple[tuple[ArrayStore[np.void], ...], ...]
-    """The prefixes, by process and partition: equal keys stand in the same partition."""
+    postings: ArrayStore[np.void]
+    """The prefixes, partition after partition of each window: equal keys stand in the same partition."""
+    edges: Places
+    """(windows, partitions + 1): where in the store the partitions begin and end."""
     left_out: int
     """Shingles of own sets that no longer count."""
 
+    @property
+    def num_partitions(self) -> int:
+        """A power of two, and no fewer than there were processes."""
+        return int(self.edges.shape[1]) - 1
+
+    def partition(self, number: int) -> npt.NDArray[np.void]:
+        """The postings of one partition."""
+        runs = self.edges[:, number : number + 2]
+        parts = [self.postings.read(start, end - start) for start, end in runs.tolist() if start < end]
+        return np.concatenate([np.empty(0, POSTING), *parts])
+
     def close(self) -> None:
         """Give the space back."""
-        for stores in self.postings:
-            for store in stores:
-                store.close()
+        self.postings.close()
 
 
 def put_in_order(
     sets: StoredSets, ranking: Ranking, boilerplate: Hashes, *, threshold: float, num_processes: int
 ) -> Ordered:
     """Replace each set by its keys, ascending, without boilerplate; keep its prefix and its bitmap."""
-    expected = int(prefix_lengths(sets.sizes, threshold).sum())
-    partitions = 1
-    while partitions < num_processes or (expected > partitions * _PARTITION and partitions < _MOST_PARTITIONS):
-        partitions *= 2
-    postings = tuple(_stores(partitions) for _ in range(num_processes))
+    # A set without its boilerplate has no longer prefix than with it, so each window knows where it may write, and all
+    # processes share one file however many they are.
+    room = np.cumsum(prefix_lengths(sets.sizes, threshold))
+    partitions = _num_partitions(int(room[-1]) if len(room) else 0, num_processes)
+    postings: ArrayStore[np.void] = ArrayStore(POSTING)
 
-    def work(process: int) -> tuple[int, list[int]]:
-        left_out = 0
+    def work(process: int) -> tuple[int, list[Places]]:
+        left_out, edges = 0, []
         for window in _windows(sets, process, num_processes):
             part = _read(sets, window)
             kept = _without(part, boilerplate)
@@ -150,14 +164,27 @@ def put_in_order(
             _write_back(sets, window, kept)
             sets.sizes[window] = kept.sizes
             sets.bitmaps[window] = bitmaps(keys, kept.starts)
-            _append_postings(postings[process], _postings(kept, window.start, threshold))
-        return left_out, [len(store) for store in postings[process]]
+            found, ends = _partitioned(_postings(kept, window.start, threshold), partitions)
+            begin = int(room[window.start - 1]) if window.start else 0
+            postings.write(begin, found)
+            edges.append(begin + ends)
+        return left_out, edges
 
-    done = in_processes(work, num_processes)
-    for stores, (_, lengths) in zip(postings, done, strict=True):
-        for store, length in zip(stores, lengths, strict=True):
-            store.written_elsewhere(length)
-    return Ordered(postings, sum(left_out for left_out, _ in done))
+    try:
+        done = in_processes(work, num_processes)
+    except BaseException:
+        postings.close()
+        raise
+    edges = [edge for _, found in done for edge in found]
+    table = np.stack(edges) if edges else np.zeros((0, partitions + 1), np.int64)
+    return Ordered(postings, table, sum(left_out for left_out, _ in done))
+
+
+def _num_partitions(num_postings: int, num_processes: int) -> int:
+    partitions = 1
+    while partitions < num_processes or (num_postings > partitions * _PARTITION and partitions < _MOST_PARTITIONS):
+        partitions *= 2
+    return partitions
 
 
 @attrs.frozen(eq=False)
@@ -206,10 +233,6 @@ def _without(part: _Part, boilerplate: Hashes) -> _Part:
     return _Part(part.hashes[kept], np.where(left == 0, part.sizes, left))
 
 
-def _stores(count: int) -> tuple[ArrayStore[np.void], ...]:
-    return tuple(ArrayStore(POSTING) for _ in range(count))
-
-
 def _postings(part: _Part, first_set: int, threshold: float) -> npt.NDArray[np.void]:
     lengths = prefix_lengths(part.sizes, threshold)
     places = ranges(part.starts, lengths)
@@ -220,12 +243,12 @@ def _postings(part: _Part, first_set: int, threshold: float) -> npt.NDArray[np.v
     return found
 
 
-def _append_postings(stores: tuple[ArrayStore[np.void], ...], found: npt.NDArray[np.void]) -> None:
-    partition = (found["key"] & np.uint64(len(stores) - 1)).astype(np.uint8)
-    found = found[np.argsort(partition, kind="stable")]
-    ends = np.cumsum(np.bincount(partition, minlength=len(stores)))
-    for store, items in zip(stores, np.split(found, ends[:-1]), strict=True):
-        store.append(items)
+def _partitioned(found: npt.NDArray[np.void], partitions: int) -> tuple[npt.NDArray[np.void], Places]:
+    """(the postings partition after partition, (partitions + 1,): where each begins and the last ends)."""
+    partition = (found["key"] & np.uint64(partitions - 1)).astype(np.uint16)
+    edges = np.zeros(partitions + 1, np.int64)
+    np.cumsum(np.bincount(partition, minlength=partitions), out=edges[1:])
+    return found[np.argsort(partition, kind="stable")], edges
 
 
 def ranges(starts: Places, sizes: Places) -> Places:

@@ -12,8 +12,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from backprop.effects.probe.forked import in_processes
-from backprop.effects.probe.set_files import POSTING, Ordered, StoredSets
+from backprop.effects.probe.set_files import Ordered, StoredSets
+from backprop.effects.processes.forked import in_processes
 from backprop.plan.data.clusters import Rows, Union
 from backprop.plan.data.similarity import Sharing, may_be_similar, sharing, similarity
 from backprop.plan.data.words import Hashes, Places
@@ -44,11 +44,10 @@ class Joined:
 
 def join(sets: StoredSets, other: _Flags, ordered: Ordered, *, threshold: float, num_processes: int) -> Joined:
     """Find similar pairs. ``other``: (sets,), whether a row of the other data set has this text."""
-    num_partitions = len(ordered.postings[0])
 
     def work(process: int) -> Joined:
         matcher = _Matcher(sets, other, threshold)
-        for partition in range(process, num_partitions, num_processes):
+        for partition in range(process, ordered.num_partitions, num_processes):
             matcher.match(_group(ordered, partition, sets.sizes, threshold))
         return matcher.found()
 
@@ -61,8 +60,7 @@ def join(sets: StoredSets, other: _Flags, ordered: Ordered, *, threshold: float,
 
 
 def _group(ordered: Ordered, partition: int, sizes: Places, threshold: float) -> Sharing:
-    stores = [stores[partition] for stores in ordered.postings]
-    postings = np.concatenate([store.read(0, len(store)) for store in stores] or [np.empty(0, POSTING)])
+    postings = ordered.partition(partition)
     members = postings["set"].astype(np.int64)
     positions = postings["position"].astype(np.int64)
     return sharing(postings["key"], members, positions, sizes[members], threshold)

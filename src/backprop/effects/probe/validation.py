@@ -11,8 +11,9 @@ import attrs
 
 from backprop.effects.files.rows import Block, RawRow, blocks_of, read_rows, rows_of
 from backprop.effects.files.rows.lines import SAVE_AS_UTF8
-from backprop.effects.probe.block_workers import map_blocks, num_cpus
 from backprop.effects.probe.row_lengths import LengthCheck, length_findings
+from backprop.effects.processes.block_workers import map_blocks
+from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.data.certain import is_plain_line, is_usual_row
 from backprop.plan.data.check import Check, Finding, make_finding
 from backprop.plan.data.conversation import Rated

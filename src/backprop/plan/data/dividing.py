@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop.plan.data.clusters import Clusters
+from backprop.plan.data.words import mixed
 
 Mask = npt.NDArray[np.bool_]
 Digests = npt.NDArray[np.uint64]
@@ -48,12 +49,4 @@ def _ranked(cluster_of: npt.NDArray[np.intp], digests: Digests, num_clusters: in
     places = np.arange(len(by_digest))
     np.minimum.at(smallest, cluster_of[by_digest], places)
     least = digests[by_digest[smallest]]
-    return np.lexsort((least[:, 1], least[:, 0], _mixed(least[:, 0] ^ _mixed(np.uint64(seed)))))
-
-
-def _mixed(values: npt.NDArray[np.uint64] | np.uint64) -> npt.NDArray[np.uint64]:
-    """splitmix64, a bijection that scatters neighbours (Steele, Lea & Flood 2014)."""
-    mixed = np.atleast_1d(np.asarray(values, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    return np.lexsort((least[:, 1], least[:, 0], mixed(least[:, 0] ^ mixed(np.array([seed], np.uint64)))))

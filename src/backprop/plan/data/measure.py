@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import assert_never
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, assert_never
 
 from backprop.plan.data.conversation import (
     Conversation,
@@ -61,6 +61,19 @@ def traces_of(example: Example, text: str) -> tuple[str, ...]:
         if isinstance(part, Conversation):
             found += [reasoning_of(message) for message in part.messages if message["role"] == "assistant"]
     return tuple(trace for trace in found if trace and not trace.isspace())
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """Every text and key in a row as its file holds it, at any depth."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, Mapping):
+            waiting += (*found, *found.values())
+        elif isinstance(found, (list, tuple)):
+            waiting += found
 
 
 def _between_tags(text: str) -> Iterator[str]:

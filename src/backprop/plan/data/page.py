@@ -124,7 +124,8 @@ def _contamination(report: DataReport) -> str:
         return ""
     told = f"{found.overlap_rows:,} rows ({found.overlap_rate:.2%}) also stand in"
     places = _places(tuple(Place(where) for where in found.places))
-    return f"<p>{told} <code>{escape(found.against_path)}</code>, of {found.against_rows:,} rows.</p>{places}"
+    broken = f", {found.against_broken:,} more of which cannot be read" if found.against_broken else ""
+    return f"<p>{told} <code>{escape(found.against_path)}</code>, of {found.against_rows:,} rows{broken}.</p>{places}"
 
 
 def _lengths(lengths: LengthSummary, source: str) -> str:

@@ -22,7 +22,7 @@ from backprop.plan.data.pii import SECRETS, PiiKind
 from backprop.plan.data.quality import Gates, Rate, RateCheck, Verdict, judge, share
 from backprop.plan.data.quality_tally import WITHHELD, Place, QualityTally, Sized
 from backprop.plan.data.tally import Limits, Tally, file_findings
-from backprop.plan.decision import Problem, Severity
+from backprop.plan.decision import Problem, Severity, warning
 from backprop.plan.redaction import redact
 
 UNKNOWN = "unknown"
@@ -59,6 +59,9 @@ class ContaminationFacts:
 
     against: str
     against_rows: int
+    """Rows of it that could be read."""
+    against_broken: int
+    """The others, which nothing is compared with."""
     rows: int
     places: tuple[str, ...]
 
@@ -89,6 +92,9 @@ class ContaminationResult:
     overlap_rate: float
     against_path: str
     against_rows: int
+    """Rows of it that could be read."""
+    against_broken: int
+    """The others, which nothing was compared with."""
     places: tuple[str, ...]
 
 
@@ -265,12 +271,32 @@ def _problems(report: DataReport, *, tripped: bool) -> tuple[Problem, ...]:
     return (Problem("INPUT_DATASET_REPORT_THRESHOLD", message, where=report.dataset, hint=worst[0]),)
 
 
+def report_warnings(report: DataReport) -> tuple[Problem, ...]:
+    """What makes the report say less than it seems to."""
+    found = report.contamination
+    if found is None or not found.against_broken:
+        return ()
+    message = (
+        f"{found.against_broken:,} of {found.against_rows + found.against_broken:,} rows of {found.against_path} "
+        "cannot be read: whether the data holds them, too, is not known."
+    )
+    hint = f"Look at them with: backprop validate {found.against_path}"
+    return (warning("INPUT_DATASET_INVALID", message, where="--against", hint=hint),)
+
+
 def _contamination(facts: ScanFacts) -> ContaminationResult | None:
     found = facts.contamination
     if found is None:
         return None
     rate = share(found.rows, facts.tally.parsed)
-    return ContaminationResult(found.rows, rate, found.against, found.against_rows, found.places)
+    return ContaminationResult(
+        overlap_rows=found.rows,
+        overlap_rate=rate,
+        against_path=found.against,
+        against_rows=found.against_rows,
+        against_broken=found.against_broken,
+        places=found.places,
+    )
 
 
 def _layouts(tally: QualityTally) -> Mapping[str, int]:

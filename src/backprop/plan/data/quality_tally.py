@@ -15,7 +15,7 @@ from backprop.plan.data.check import Check, Finding
 from backprop.plan.data.conversation import Example, Rated
 from backprop.plan.data.judge import recognisable
 from backprop.plan.data.layout import Layout
-from backprop.plan.data.pii import PiiKind
+from backprop.plan.data.pii import PiiKind, find_pii
 from backprop.plan.data.scripts import Script
 from backprop.plan.decision import Severity
 
@@ -35,7 +35,7 @@ class Place:
     """A row worth looking at."""
 
     where: str
-    """``file:line``."""
+    """``file:line``, with the row's number where a line may hold several."""
     excerpt: str = ""
     detail: str = ""
     """What of it, such as its length."""
@@ -46,8 +46,8 @@ class Sized:
     """A row by its length; of equal lengths the earlier one in the file comes first."""
 
     length: int
-    order: tuple[int, int]
-    """(file, line), to tell equal lengths apart."""
+    order: tuple[int, int, int]
+    """(file, line, number in a line that may hold several), to tell equal lengths apart."""
     where: str = attrs.field(eq=False)
     excerpt: str | None = attrs.field(eq=False)
     """None for a row that is not to be quoted."""
@@ -58,12 +58,14 @@ class MeasuredRow:
     """What one row adds."""
 
     where: str
-    order: tuple[int, int]
+    order: tuple[int, int, int]
     findings: tuple[Finding, ...] = ()
     layout: Layout | None = None
     """None for a row that is in no known layout."""
     pii: Mapping[PiiKind, int] = attrs.field(factory=dict)
     """Finds by kind, in the row as it could be read."""
+    is_withheld: bool = False
+    """Something in the row is personal data or a secret, so that nothing of it is quoted."""
     example: Example | None = None
     """The normal form; without one the row's length, turns and script are not known."""
     compared: str = ""
@@ -130,7 +132,7 @@ class QualityTally:
             self.think_rows += 1
             self.traces.update(row.traces)
         self._add_length(row, row.example)
-        if not row.pii and len(self.texts) < MOST_TEXTS:
+        if not (row.pii or row.is_withheld) and len(self.texts) < MOST_TEXTS:
             self.texts.append(row.compared[:LONGEST_TEXT])
 
     def extend(self, other: QualityTally) -> None:
@@ -147,19 +149,19 @@ class QualityTally:
         self.texts = [*self.texts, *other.texts][:MOST_TEXTS]
 
     def _add_findings(self, row: MeasuredRow) -> None:
-        failed = dict.fromkeys(finding.check for finding in row.findings)
+        failed: dict[Check, Finding] = {}
+        for finding in row.findings:
+            failed.setdefault(finding.check, finding)
         self.checks.update(list(failed))
         self.error_rows += any(finding.severity is Severity.ERROR for finding in row.findings)
         is_empty, is_unanswered = not _NO_TEXT.isdisjoint(failed), Check.NO_ASSISTANT in failed
         self.empty_rows += is_empty
         self.no_assistant_rows += is_unanswered
         self.nothing_rows += is_empty or is_unanswered
-        for finding in row.findings:
-            # A message quotes the row as an excerpt does.
-            place = Place(row.where, "", WITHHELD) if row.pii else Place(row.where, finding.excerpt, finding.message)
-            places = self.check_places.setdefault(finding.check, [])
-            if not places or places[-1].where != row.where:
-                _keep(places, (place,))
+        for check, finding in failed.items():
+            places = self.check_places.setdefault(check, [])
+            if len(places) < MOST_PLACES:
+                places.append(_place(row, finding))
 
     def _add_pii(self, row: MeasuredRow) -> None:
         self.pii_rows += 1
@@ -174,14 +176,25 @@ class QualityTally:
         is_long = len(self.longest) < MOST_PLACES or row.tokens > self.longest[-1].length
         is_short = len(self.shortest) < MOST_PLACES or row.tokens < self.shortest[-1].length
         if is_long or is_short:
-            sized = Sized(row.tokens, row.order, row.where, None if row.pii else recognisable(example))
+            sized = Sized(row.tokens, row.order, row.where, _quoted(row, recognisable(example)))
             if is_long:
                 self.longest = sorted((*self.longest, sized), key=_longest_first)[:MOST_PLACES]
             if is_short:
                 self.shortest = sorted((*self.shortest, sized))[:MOST_PLACES]
 
 
-def _longest_first(sized: Sized) -> tuple[int, tuple[int, int]]:
+def _place(row: MeasuredRow, finding: Finding) -> Place:
+    """Where a finding stands; its message quotes the row as its excerpt does."""
+    shown = _quoted(row, f"{finding.excerpt}\n{finding.message}")
+    return Place(row.where, "", WITHHELD) if shown is None else Place(row.where, finding.excerpt, finding.message)
+
+
+def _quoted(row: MeasuredRow, shown: str) -> str | None:
+    """What is shown of a row; None when it is not to be shown. An excerpt puts together what lines keep apart."""
+    return None if row.pii or row.is_withheld or find_pii(shown) else shown
+
+
+def _longest_first(sized: Sized) -> tuple[int, tuple[int, int, int]]:
     return -sized.length, sized.order
 
 

@@ -15,7 +15,7 @@ from backprop.effects.files.rows.blocks import (
 )
 from backprop.effects.files.rows.lines import LONGEST_LINE
 from backprop.effects.files.rows.opening import COMPRESSIONS, Stamp, check_file, hash_files, kind_of, stem_of
-from backprop.effects.files.rows.raw_row import RawRow
+from backprop.effects.files.rows.raw_row import RawRow, place_of
 
 __all__ = [
     "BLOCK_BYTES",
@@ -33,6 +33,7 @@ __all__ = [
     "hash_files",
     "kind_of",
     "lines_of",
+    "place_of",
     "read_rows",
     "rows_of",
     "stem_of",

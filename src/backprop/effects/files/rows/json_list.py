@@ -18,7 +18,7 @@ from backprop.effects.files.rows.json_line import (
 )
 from backprop.effects.files.rows.json_stream import JsonStream, TooLong
 from backprop.effects.files.rows.lines import LONGEST_LINE
-from backprop.effects.files.rows.raw_row import RawRow, broken
+from backprop.effects.files.rows.raw_row import RawRow, broken, place_of
 
 _LIST_KEYS = ("data", "rows", "examples", "train")
 """Keys under which some files keep their list of rows."""
@@ -27,8 +27,12 @@ _AS_LINES = "Write a row a line (.jsonl), for instance with: jq -c '.[]' FILE.js
 
 
 def read_json(path: Path, stream: IO[bytes]) -> Iterator[tuple[RawRow, int]]:
-    """Every row with the length of its text. After a mistake that hides where the next row begins, reading ends."""
+    """Every row with the length of its text. After a mistake that hides where the next row begins, reading ends.
+
+    Rows are numbered: many files hold all of them in one line.
+    """
     text = JsonStream(path, stream)
+    num_rows = 0
     is_list = text.skip_blanks() == "["
     if is_list:
         text.skip(1)
@@ -37,14 +41,16 @@ def read_json(path: Path, stream: IO[bytes]) -> Iterator[tuple[RawRow, int]]:
         try:
             value = text.value(_Decoding().raw_decode)
         except _MISTAKES as wrong:
-            yield _mistake(path, text, wrong), 0
+            yield _mistake(path, text, wrong, num_rows + 1), 0
             return
         num_bytes = text.position - start
-        yield from _inner_rows(path, line, value, num_bytes)
+        for row in _inner_rows(path, line, value, num_bytes, num_rows + 1):
+            num_rows += 1
+            yield row
         following = text.skip_blanks() if is_list else ""
         if is_list and following not in (",", "]"):
             what = f"is followed by neither a comma nor the end of the list. {_UNREAD[:-1]}"
-            yield broken(str(path), line, what), 0
+            yield broken(str(path), line, what, row=num_rows), 0
             return
         if following == ",":
             text.skip(1)
@@ -96,11 +102,11 @@ class _Unusable:
         self.why, self.shown = why, shown
 
 
-def _mistake(path: Path, text: JsonStream, wrong: Exception) -> RawRow:
+def _mistake(path: Path, text: JsonStream, wrong: Exception, row: int) -> RawRow:
     """The problem of a value whose end is not known."""
     if isinstance(wrong, TooLong):
         what = f"begins a value longer than {LONGEST_LINE >> 20} MiB, and what follows it was not read"
-        return broken(str(path), text.line, what, hint=_AS_LINES)
+        return broken(str(path), text.line, what, hint=_AS_LINES, row=row)
     if isinstance(wrong, json.JSONDecodeError):
         line, column, shown = text.place_of(wrong)
         return broken(
@@ -109,22 +115,22 @@ def _mistake(path: Path, text: JsonStream, wrong: Exception) -> RawRow:
             f"is not JSON: {wrong.msg.removesuffix(' at')} at column {column}",
             shown=shown,
             hint=_UNREAD,
+            row=row,
         )
     why = f"it is nested more than {DEEPEST} deep" if isinstance(wrong, RecursionError) else str(wrong)
-    return broken(str(path), text.line, f"cannot be used: {why}", shown=text.ahead(), hint=_UNREAD)
+    return broken(str(path), text.line, f"cannot be used: {why}", shown=text.ahead(), hint=_UNREAD, row=row)
 
 
-def _inner_rows(path: Path, line: int, value: Any, num_bytes: int) -> Iterator[tuple[RawRow, int]]:
-    where = f"{path}:{line}"
+def _inner_rows(path: Path, line: int, value: Any, num_bytes: int, first: int) -> Iterator[tuple[RawRow, int]]:
+    """The rows that a value is, or holds; ``first`` is the number of the first of them."""
     if isinstance(value, _Unusable):
-        yield broken(str(path), line, f"cannot be used: {value.why}", shown=value.shown), num_bytes
+        yield broken(str(path), line, f"cannot be used: {value.why}", shown=value.shown, row=first), num_bytes
         return
     held = [value[key] for key in _LIST_KEYS if isinstance(value, dict) and isinstance(value.get(key), list)]
-    if len(held) == 1 and held[0] and all(isinstance(row, dict) for row in held[0]):
-        for number, row in enumerate(held[0], start=1):
-            yield RawRow(f"{where} (row {number})", row, None, line), num_bytes // len(held[0])
-    else:
-        yield RawRow(where, value, None, line), num_bytes
+    is_list = len(held) == 1 and held[0] and all(isinstance(row, dict) for row in held[0])
+    rows = held[0] if is_list else [value]
+    for nth, row in enumerate(rows, start=first):
+        yield RawRow(place_of(str(path), line, nth), row, None, line, row=nth), num_bytes // len(rows)
 
 
 def _after_list(path: Path, text: JsonStream) -> Iterator[tuple[RawRow, int]]:

@@ -17,13 +17,15 @@ class RawRow:
     """A row as the file holds it, or the problem that stands in its place."""
 
     where: str
-    """``file:line``."""
+    """``file:line``, with the row's number where a line may hold several."""
     value: Any = None
     problem: Problem | None = None
     line: int = 0
     """The line, from 1, that the row begins in; for Parquet the number of the row."""
     raw: bytes | None = None
     """The line without its end, where a line is a row: .jsonl, .ndjson and .txt."""
+    row: int | None = None
+    """The number of the row, from 1, where a line may hold several: .json."""
 
 
 class DamagedFile(Exception):
@@ -38,13 +40,27 @@ class UnreadableValue:
     why: str
 
 
-def broken(path: str, line: int, what: str, *, shown: str = "", hint: str = "", raw: bytes | None = None) -> RawRow:
+def place_of(path: str, line: int, row: int | None = None) -> str:
+    """``file:line``, or ``file:line (row 7)``."""
+    return f"{path}:{line}" if row is None else f"{path}:{line} (row {row})"
+
+
+def broken(
+    path: str,
+    line: int,
+    what: str,
+    *,
+    shown: str = "",
+    hint: str = "",
+    raw: bytes | None = None,
+    row: int | None = None,
+) -> RawRow:
     """A row that cannot be read; ``shown`` is the text around the mistake."""
-    where, what = f"{path}:{line}", printable(what)
+    where, what = place_of(path, line, row), printable(what)
     seen = excerpt(shown)
     message = f'{where} {what}: "{seen}".' if seen else f"{where} {what}."
     problem = Problem("INPUT_DATASET_PARSE_FAILED", message, where=where, hint=hint)
-    return RawRow(where, None, problem, line, raw)
+    return RawRow(where, None, problem, line, raw, row)
 
 
 def invalid(path: Path, what: str, *, hint: str = "") -> BackpropError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backprop.effects.files.rows import Block, HeldLines
-from backprop.effects.probe.block_workers import map_blocks
+from backprop.effects.processes.block_workers import map_blocks
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 

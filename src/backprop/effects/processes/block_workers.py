@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeAlias, TypeVar
 
 from backprop.effects.files.rows import Block
-from backprop.plan.decision import Problem
+from backprop.effects.processes.children import lost, obey_parent, without_interrupts
 from backprop.plan.errors import BackpropError
 
 T = TypeVar("T")
@@ -22,11 +21,6 @@ Worked: TypeAlias = Generator[tuple[Block, T], None, None]
 
 _AHEAD = 2
 """Blocks given out for each process: one at work, one waiting, so that memory stays bounded."""
-
-
-def num_cpus() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_blocks(work: Callable[[Block], T], blocks: Iterable[Block], *, num_processes: int) -> Worked[T]:
@@ -71,20 +65,20 @@ def _in_processes(work: Callable[[Block], T], first: list[Block], ahead: _Ahead,
     pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=_begin)
     waiting: deque[tuple[Block, Future[T]]] = deque()
     try:
-        for block in (*first, *ahead.take(_AHEAD * num_processes - len(first))):
-            waiting.append((block, pool.submit(work, block)))
+        with without_interrupts():
+            waiting.extend((block, pool.submit(work, block)) for block in first)
+        waiting.extend((block, pool.submit(work, block)) for block in ahead.take(_AHEAD * num_processes - len(first)))
         while waiting:
             block, future = waiting.popleft()
             done = future.result()
             waiting.extend((more, pool.submit(work, more)) for more in ahead.take(1))
             yield block, done
-    except BrokenProcessPool as lost:
-        raise BackpropError(Problem("RUNTIME_WORKER_LOST", "A process that read rows was killed.")) from lost
+    except BrokenProcessPool as broken:
+        raise lost("read rows") from broken
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:
-    # Ctrl-C reaches every process of the terminal; the one that waits ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    obey_parent()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
