@@ -18,7 +18,7 @@ from backprop.plan.settings.resolve import Layer, Source, resolve
 from backprop.plan.settings.verbs.data_split import DataSplitSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import broken_rows, output_file
+from backprop.workflows.row_outputs import broken_rows, kinds_of_rows, output_file
 
 COMMAND = "data split"
 
@@ -33,8 +33,11 @@ def run(request: Request[DataSplitSettings]) -> Outcome:
         split=settings.data.dataset_split,
         flag="DATASET",
     )
-    out_train = output_file(settings.out_train, source, "train", flag="--out-train")
-    out_heldout = output_file(settings.out_heldout, source, "heldout", flag="--out-heldout", others=(out_train,))
+    kinds = kinds_of_rows(source)
+    out_train = output_file(settings.out_train, source, "train", kinds=kinds, flag="--out-train")
+    out_heldout = output_file(
+        settings.out_heldout, source, "heldout", kinds=kinds, flag="--out-heldout", others=(out_train,)
+    )
     rows = cluster_rows(
         source,
         threshold=None if settings.exact_only else settings.dup_threshold,
