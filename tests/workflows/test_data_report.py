@@ -86,3 +86,12 @@ def test_a_setting_that_changes_nothing_is_a_warning(rows: Path, settings: dict[
     assert outcome.exit_code == 0
     (problem,) = outcome.problems
     assert flag in problem.message + problem.hint
+
+
+def test_the_advice_is_about_the_gate_that_tripped_not_about_what_else_is_wrong(rows: Path) -> None:
+    outcome = run(
+        Request(DataReportSettings(dataset=str(rows), against=str(rows), fail_on_dups=1.0, fail_on_contamination=0.5))
+    )
+    (problem,) = outcome.problems
+    assert problem.code == "INPUT_DATASET_REPORT_THRESHOLD"
+    assert problem.hint == "Remove the rows that stand in both, or hold others out."

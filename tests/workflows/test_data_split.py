@@ -106,6 +106,7 @@ def test_compressed_and_table_files_become_lines(tmp_path: Path) -> None:
     [
         ([question(1)], {}, "CONFIG_INVALID_SETTING", "it has one row"),
         ([question(1)] * 3, {}, "CONFIG_INVALID_SETTING", "3 rows are all equal or similar"),
+        ([question(1)] * 3, {"exact_only": True}, "CONFIG_INVALID_SETTING", "3 rows are all equal\\.$"),
         (["{"], {}, "INPUT_DATASET_PARSE_FAILED", "is not JSON"),
         ([question(1), question(2)], {"out_train": "rows.jsonl"}, "INPUT_VALIDATION_FAILED", "is the data set itself"),
         (
@@ -120,7 +121,7 @@ def test_what_cannot_be_divided_is_refused_and_nothing_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     lines: list[str],
-    settings: dict[str, str],
+    settings: dict[str, object],
     code: str,
     says: str,
 ) -> None:

@@ -46,7 +46,7 @@ def run(request: Request[DataSplitSettings]) -> Outcome:
     clusters = rows.duplicates.clusters
     held_out = divide(clusters, rows.digests, share=settings.heldout_ratio, seed=settings.seed)
     if held_out is None:
-        raise _too_few(source, len(clusters.first), rows.broken)
+        raise _too_few(source, len(clusters.first), rows.broken, exact_only=settings.exact_only)
     request.emit(Stage("writing"))
     sides = ((out_train, rows.chosen(~held_out)), (out_heldout, rows.chosen(held_out)))
     write_rows(source_blocks(source), sides)
@@ -99,10 +99,11 @@ def split_dataset(
     return report
 
 
-def _too_few(source: RowSource, num_rows: int, broken: tuple[Problem, ...]) -> BackpropError:
+def _too_few(source: RowSource, num_rows: int, broken: tuple[Problem, ...], *, exact_only: bool) -> BackpropError:
     if not num_rows:
         return BackpropError(*broken)
-    what = "it has one row" if num_rows == 1 else f"its {num_rows:,} rows are all equal or similar"
+    alike = "equal" if exact_only else "equal or similar"
+    what = "it has one row" if num_rows == 1 else f"its {num_rows:,} rows are all {alike}"
     message = f"{source.name} cannot be divided: {what}."
-    hint = "" if num_rows == 1 else "Pass --exact-only to keep equal rows alone together."
+    hint = "" if num_rows == 1 or exact_only else "Pass --exact-only to keep equal rows alone together."
     return BackpropError(Problem("CONFIG_INVALID_SETTING", message, where="DATASET", hint=hint))
