@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from backprop.effects.files.rows import check_file
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.row_lengths import LengthCheck
 from backprop.effects.probe.row_source import locate_dataset
@@ -71,11 +72,12 @@ def validate_dataset(
 def _validate(settings: ValidateSettings) -> ValidationReport:
     paths, name = locate_dataset(settings.dataset, settings.data.dataset_split, flag="DATASET")
     lengths = _length_check(settings)
-    detection = observe_layout(paths, text_column=settings.data.text_column)
+    stamps = tuple(map(check_file, paths))
+    detection = observe_layout(paths, text_column=settings.data.text_column, stamps=stamps)
     is_told = settings.format is RowFormat.AUTO
     layout = detection.layout if is_told else Layout(settings.format.value)
     judge = BlockJudge(RowJudge(layout, is_told, settings.data.text_column), lengths)
-    tally = judge_rows(paths, judge, Limits(settings.max_errors, settings.max_samples))
+    tally = judge_rows(paths, judge, Limits(settings.max_errors, settings.max_samples), stamps=stamps)
     return make_report(tally, detection, layout, name=name)
 
 
