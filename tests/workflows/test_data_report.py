@@ -12,6 +12,7 @@ import backprop
 from backprop import BackpropError, Event, analyze_dataset
 from backprop.plan.events import Stage
 from backprop.plan.settings.data import DataSettings
+from backprop.plan.settings.resolve import Origin, Origins, Source
 from backprop.plan.settings.verbs.data_report import DataReportSettings
 from backprop.plan.wire.outcome import Status
 from backprop.workflows.data_report import run
@@ -78,11 +79,16 @@ def test_progress_is_told_as_stages(rows: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "flag"),
-    [({"fail_on_contamination": 0.0}, "--against"), ({"data": DataSettings(chat_template="chatml")}, "--model")],
+    ("settings", "key", "flag"),
+    [
+        ({"fail_on_contamination": 0.0}, "fail_on_contamination", "--against"),
+        ({"data": DataSettings(chat_template="chatml")}, "data.chat_template", "--model"),
+        ({"data": DataSettings(dataset_split="test")}, "data.dataset_split", "Hub"),
+    ],
 )
-def test_a_setting_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], flag: str) -> None:
-    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings)))
+def test_a_flag_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], key: str, flag: str) -> None:
+    given = Origins({key: Origin(Source.FLAG, key)})
+    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings), given))
     assert outcome.exit_code == 0
     (problem,) = outcome.problems
     assert flag in problem.message + problem.hint

@@ -15,6 +15,7 @@ from backprop.effects.probe.row_source import open_rows
 from backprop.plan.data.shown import DedupeReport, SplitReport
 from backprop.plan.errors import BackpropError
 from backprop.plan.settings.data import RowFormat
+from backprop.plan.settings.resolve import Origin, Origins, Source
 from backprop.plan.settings.verbs.data_dedupe import DataDedupeSettings
 from backprop.plan.settings.verbs.data_split import DataSplitSettings
 from backprop.workflows import data_dedupe, data_split
@@ -223,3 +224,12 @@ def test_both_files_of_a_dedupe_are_replaced_or_neither(tmp_path: Path, monkeypa
         dedupe(dataset)
     assert refused.value.problems[0].code == "RUNTIME_DISK_FULL"
     assert [Path(path).read_text() for path in former.values()] == ["former\n"] * 2
+
+
+def test_flags_without_effect_are_told(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "rows.jsonl", question(1), question(2))
+    given = Origins({key: Origin(Source.FLAG, key) for key in ("dup_threshold", "data.dataset_split")})
+    split_up = data_split.run(Request(DataSplitSettings(dataset=dataset, exact_only=True), given))
+    deduped = data_dedupe.run(Request(DataDedupeSettings(dataset=dataset), given))
+    assert [problem.where for problem in split_up.problems] == ["--dup-threshold", "--dataset-split"]
+    assert [problem.where for problem in deduped.problems] == ["--dataset-split"]

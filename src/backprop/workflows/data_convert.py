@@ -15,7 +15,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.settings.verbs.data_convert import DataConvertSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import JSON_LINES, output_file
+from backprop.workflows.row_outputs import JSON_LINES, idle_of, output_file
 
 COMMAND = "data convert"
 NUM_NAMED = 3
@@ -46,7 +46,8 @@ def run(request: Request[DataConvertSettings]) -> Outcome:
         if (num_bad and not settings.skip_bad_rows) or not num_written:
             raise BackpropError(*bad, *_more(num_bad))
     report = ConvertReport(source.name, str(out), source.layout.value, settings.to.value, num_written, num_bad)
-    return ok(COMMAND, report, warnings=(*request.warnings, *_skipped(num_bad)))
+    idle = idle_of(request.origins, source)
+    return ok(COMMAND, report, warnings=(*idle, *request.warnings, *_skipped(num_bad)))
 
 
 def _lines(source: RowSource, target: Target) -> Iterator[bytes | Problem]:

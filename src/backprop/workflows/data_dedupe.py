@@ -18,7 +18,7 @@ from backprop.plan.events import Stage
 from backprop.plan.settings.verbs.data_dedupe import DataDedupeSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import JSON_LINES, broken_rows, kinds_of_rows, output_file
+from backprop.workflows.row_outputs import JSON_LINES, broken_rows, idle_of, kinds_of_rows, output_file
 
 COMMAND = "data dedupe"
 
@@ -55,7 +55,8 @@ def run(request: Request[DataDedupeSettings]) -> Outcome:
         rows_similar=len(first) - num_kept - num_equal,
         rows_broken=rows.num_broken,
     )
-    return ok(COMMAND, report, warnings=(*request.warnings, *broken_rows(rows)))
+    idle = idle_of(request.origins, source, exact_only=settings.exact_only)
+    return ok(COMMAND, report, warnings=(*idle, *request.warnings, *broken_rows(rows)))
 
 
 def _reasons(rows: ClusteredRows, first: Rows) -> Iterator[bytes]:

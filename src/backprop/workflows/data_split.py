@@ -18,7 +18,7 @@ from backprop.plan.settings.resolve import Layer, Source, resolve
 from backprop.plan.settings.verbs.data_split import DataSplitSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import broken_rows, kinds_of_rows, output_file
+from backprop.workflows.row_outputs import broken_rows, idle_of, kinds_of_rows, output_file
 
 COMMAND = "data split"
 
@@ -60,7 +60,8 @@ def run(request: Request[DataSplitSettings]) -> Outcome:
         num_clusters=len(held_out) - clusters.num_removable,
         rows_broken=rows.num_broken,
     )
-    return ok(COMMAND, report, warnings=(*request.warnings, *broken_rows(rows)))
+    idle = idle_of(request.origins, source, exact_only=settings.exact_only)
+    return ok(COMMAND, report, warnings=(*idle, *request.warnings, *broken_rows(rows)))
 
 
 def split_dataset(

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from backprop.effects.files.rows import kind_of
 from backprop.effects.probe.row_clusters import ClusteredRows
-from backprop.effects.probe.row_source import RowSource, beside
+from backprop.effects.probe.row_source import RowSource, beside, is_local
 from backprop.plan.decision import Problem, Severity, warning
 from backprop.plan.errors import BackpropError
+from backprop.plan.settings.idle import Lack, idle_flags
+from backprop.plan.settings.resolve import Origins
 
 JSON_LINES = (".jsonl", ".ndjson")
 """Suffixes of a file that holds a row of JSON a line."""
@@ -47,6 +49,11 @@ def output_file(
         hint = f"Name a file that ends in {' or '.join(kinds)} with {flag}."
         raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=flag, hint=hint))
     return path
+
+
+def idle_of(origins: Origins, source: RowSource, *, exact_only: bool = False) -> tuple[Problem, ...]:
+    """Warnings of flags that were given and change nothing."""
+    return idle_flags(origins, {Lack.SIMILARITY: exact_only, Lack.SPLITS: is_local(source.name)})
 
 
 def broken_rows(rows: ClusteredRows) -> tuple[Problem, ...]:

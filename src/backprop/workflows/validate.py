@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import attrs
-
 from backprop.effects.files.rows import check_file
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.row_lengths import LengthCheck
-from backprop.effects.probe.row_source import locate_dataset
+from backprop.effects.probe.row_source import is_local, locate_dataset
 from backprop.effects.probe.validation import BlockJudge, judge_rows, observe_layout
 from backprop.plan.data.judge import RowJudge
 from backprop.plan.data.layout import Layout
@@ -20,10 +18,9 @@ from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
 from backprop.plan.settings.data import DataSettings, RowFormat
-from backprop.plan.settings.model import ModelSettings
-from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.idle import Lack, idle_flags
 from backprop.plan.settings.verbs.validate import ValidateSettings
-from backprop.plan.training.facts import plan_sequence_length
+from backprop.plan.training.facts import sequence_length_of
 from backprop.plan.wire.outcome import Outcome, Status, ok
 from backprop.workflows.request import Request
 
@@ -34,9 +31,10 @@ def run(request: Request[ValidateSettings]) -> Outcome:
     """Judge the rows; a data set with errors is a report and a problem."""
     report = _validate(request.settings)
     problems = verdict(report)
+    warnings = (*_idle(request, report), *request.warnings)
     if problems:
-        return Outcome(COMMAND, Status.FAILED, report, (*problems, *request.warnings))
-    return ok(COMMAND, report, warnings=request.warnings)
+        return Outcome(COMMAND, Status.FAILED, report, (*problems, *warnings))
+    return ok(COMMAND, report, warnings=warnings)
 
 
 def validate_dataset(
@@ -69,6 +67,11 @@ def validate_dataset(
     )
 
 
+def _idle(request: Request[ValidateSettings], report: ValidationReport) -> tuple[Problem, ...]:
+    lacks = {Lack.MODEL: request.settings.model is None, Lack.SPLITS: is_local(report.dataset)}
+    return idle_flags(request.origins, lacks)
+
+
 def _validate(settings: ValidateSettings) -> ValidationReport:
     paths, name = locate_dataset(settings.dataset, settings.data.dataset_split, flag="DATASET")
     lengths = _length_check(settings)
@@ -95,12 +98,9 @@ def _length_check(settings: ValidateSettings) -> LengthCheck | None:
     if model.directory is None:
         assert model.files_absent is not None, "a model without files says why it has none"
         raise BackpropError(model.files_absent.problem)
-    asked = ModelSettings()
-    if settings.max_seq_length is not None:
-        asked = attrs.evolve(asked, max_seq_length=settings.max_seq_length)
-    length = plan_sequence_length(asked, model, origins=Origins())
+    length = sequence_length_of(settings.max_seq_length, model)
     directory = str(Path(model.directory).absolute())
-    return LengthCheck(directory, settings.data.chat_template, length.value)
+    return LengthCheck(directory, settings.data.chat_template, length)
 
 
 def _format_named(word: str) -> RowFormat:

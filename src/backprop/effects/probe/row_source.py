@@ -124,9 +124,14 @@ def open_rows(name: str, *, format: ChatFormat | RowFormat, text_column: str, sp
     return RowSource(shown, paths, layout, text_column, is_told, stamps)
 
 
+def is_local(shown: str) -> bool:
+    """Whether a data set that :func:`locate_dataset` called so is a file, not one on the Hub."""
+    return Path(shown).is_absolute()
+
+
 def beside(source: RowSource, ending: str) -> Path:
     """A file named after the data set: next to its file, or for one on the Hub in the working directory."""
-    if source.name == str(source.paths[0]):
+    if is_local(source.name):
         return source.paths[0].with_name(stem_of(source.paths[0]) + ending)
     return Path(source.name.rsplit("/", 1)[-1].replace(":", "-") + ending)
 
