@@ -16,15 +16,15 @@ from backprop.plan.data.layout import Layout
 from backprop.plan.data.page import quality_page
 from backprop.plan.data.quality import Gates
 from backprop.plan.data.quality_report import DataReport, make_report
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Stage
 from backprop.plan.facts.absent import Absent
 from backprop.plan.settings.data import RowFormat
 from backprop.plan.settings.idle import Lack, idle_flags
-from backprop.plan.settings.resolve import Layer, Source, resolve
 from backprop.plan.settings.verbs.data_report import DataReportSettings
 from backprop.plan.wire.outcome import Outcome, Status, ok
+from backprop.workflows.python_call import settings_of
 from backprop.workflows.request import Emit, Request, ignore
 
 COMMAND = "data report"
@@ -65,25 +65,22 @@ def analyze_dataset(
     part of the report and raises nothing. Raises ``BackpropError`` when a data set cannot be read, or a value cannot
     be used.
     """
-    values = {
-        "dataset": os.fspath(path),
-        "format": format,
-        "against": None if against is None else os.fspath(against),
-        "max_samples": max_samples,
-        "dup_threshold": dup_threshold,
-        "fail_on_dups": fail_on_dups,
-        "fail_on_contamination": fail_on_contamination,
-        "max_outlier_rate": max_outlier_rate,
-        "strict": strict,
-        "model": None if model is None else os.fspath(model),
-        "data.text_column": text_column,
-        "data.dataset_split": dataset_split,
-    }
-    given = {key: value for key, value in values.items() if value is not None}
-    resolved = resolve(DataReportSettings, [Layer(Source.CALL, "", given, typed=True)])
-    if isinstance(resolved, Refused):
-        raise BackpropError(*resolved.problems)
-    return _report(resolved.settings, ignore)[0]
+    settings = settings_of(
+        DataReportSettings,
+        dataset=path,
+        format=format,
+        against=against,
+        max_samples=max_samples,
+        dup_threshold=dup_threshold,
+        fail_on_dups=fail_on_dups,
+        fail_on_contamination=fail_on_contamination,
+        max_outlier_rate=max_outlier_rate,
+        strict=strict,
+        model=model,
+        text_column=text_column,
+        dataset_split=dataset_split,
+    )
+    return _report(settings, ignore)[0]
 
 
 def _report(settings: DataReportSettings, emit: Emit) -> tuple[DataReport, tuple[Problem, ...]]:

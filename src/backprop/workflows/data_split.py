@@ -11,12 +11,12 @@ from backprop.effects.probe.row_clusters import cluster_rows, source_blocks
 from backprop.effects.probe.row_source import RowSource, open_rows
 from backprop.plan.data.dividing import divide
 from backprop.plan.data.shown import SplitReport
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Stage
-from backprop.plan.settings.resolve import Layer, Source, resolve
 from backprop.plan.settings.verbs.data_split import DataSplitSettings
 from backprop.plan.wire.outcome import Outcome, ok
+from backprop.workflows.python_call import settings_of
 from backprop.workflows.request import Request
 from backprop.workflows.row_outputs import broken_rows, idle_of, kinds_of_rows, output_file
 
@@ -80,22 +80,19 @@ def split_dataset(
 
     Raises ``BackpropError``: CONFIG_INVALID_SETTING for a value out of range or a data set that cannot be divided.
     """
-    values = {
-        "dataset": os.fspath(path),
-        "heldout_ratio": heldout_ratio,
-        "seed": seed,
-        "out_train": None if out_train is None else os.fspath(out_train),
-        "out_heldout": None if out_heldout is None else os.fspath(out_heldout),
-        "dup_threshold": dup_threshold,
-        "exact_only": exact_only,
-        "data.text_column": text_column,
-        "data.dataset_split": dataset_split,
-    }
-    given = {key: value for key, value in values.items() if value is not None}
-    resolved = resolve(DataSplitSettings, [Layer(Source.CALL, "", given, typed=True)])
-    if isinstance(resolved, Refused):
-        raise BackpropError(*resolved.problems)
-    report = run(Request(resolved.settings)).report
+    settings = settings_of(
+        DataSplitSettings,
+        dataset=path,
+        heldout_ratio=heldout_ratio,
+        seed=seed,
+        out_train=out_train,
+        out_heldout=out_heldout,
+        dup_threshold=dup_threshold,
+        exact_only=exact_only,
+        text_column=text_column,
+        dataset_split=dataset_split,
+    )
+    report = run(Request(settings)).report
     assert isinstance(report, SplitReport)
     return report
 

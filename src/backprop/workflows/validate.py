@@ -17,11 +17,12 @@ from backprop.plan.data.validation import ValidationReport, make_report, verdict
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
-from backprop.plan.settings.data import DataSettings, RowFormat
+from backprop.plan.settings.data import RowFormat
 from backprop.plan.settings.idle import Lack, idle_flags
 from backprop.plan.settings.verbs.validate import ValidateSettings
 from backprop.plan.training.facts import sequence_length_of
 from backprop.plan.wire.outcome import Outcome, Status, ok
+from backprop.workflows.python_call import settings_of
 from backprop.workflows.request import Request
 
 COMMAND = "validate"
@@ -52,19 +53,20 @@ def validate_dataset(
 
     ``report.is_valid`` says whether there is no error; ``report.errors`` and ``report.warnings`` are the first
     findings, each with its line, key and remedy. Raises ``BackpropError`` when the data set cannot be read, or a
-    value cannot be used.
+    value cannot be used (CONFIG_INVALID_SETTING).
     """
-    return _validate(
-        ValidateSettings(
-            dataset=os.fspath(path),
-            format=_format_named(format),
-            max_errors=_at_least_one("max_errors", max_errors),
-            max_samples=None if max_samples is None else _at_least_one("max_samples", max_samples),
-            model=None if model is None else os.fspath(model),
-            max_seq_length=max_seq_length,
-            data=DataSettings(dataset_split=dataset_split, text_column=text_column),
-        )
+    settings = settings_of(
+        ValidateSettings,
+        dataset=path,
+        format=format,
+        max_errors=max_errors,
+        max_samples=max_samples,
+        model=model,
+        max_seq_length=max_seq_length,
+        text_column=text_column,
+        dataset_split=dataset_split,
     )
+    return _validate(settings)
 
 
 def _idle(request: Request[ValidateSettings], report: ValidationReport) -> tuple[Problem, ...]:
@@ -101,19 +103,3 @@ def _length_check(settings: ValidateSettings) -> LengthCheck | None:
     length = sequence_length_of(settings.max_seq_length, model)
     directory = str(Path(model.directory).absolute())
     return LengthCheck(directory, settings.data.chat_template, length)
-
-
-def _format_named(word: str) -> RowFormat:
-    try:
-        return RowFormat(word)
-    except ValueError:
-        words = ", ".join(member.value for member in RowFormat)
-        message = f'format is "{word}"; expected one of {words}.'
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="format")) from None
-
-
-def _at_least_one(name: str, number: int) -> int:
-    if number < 1:
-        message = f"{name} is {number}; expected a whole number of at least 1."
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=name))
-    return number
