@@ -64,3 +64,11 @@ def test_the_data_set_itself_is_never_overwritten(tmp_path: Path) -> None:
     dataset = write(tmp_path / "chats.jsonl", CHAT)
     with pytest.raises(BackpropError, match="is the data set itself"):
         convert(dataset, Target.SHAREGPT, out=dataset)
+
+
+@pytest.mark.parametrize("out", ["chats.csv", "chats.jsonl.gz", "chats.txt", "chats.json"])
+def test_a_suffix_that_does_not_say_json_lines_is_refused(tmp_path: Path, out: str) -> None:
+    with pytest.raises(BackpropError, match="suffix of another kind") as refused:
+        convert(write(tmp_path / "rows.jsonl", CHAT), Target.SHAREGPT, out=str(tmp_path / out))
+    assert refused.value.problems[0].hint == "Name a file that ends in .jsonl or .ndjson with --out."
+    assert not (tmp_path / out).exists()

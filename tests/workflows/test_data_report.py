@@ -12,6 +12,7 @@ import backprop
 from backprop import BackpropError, Event, analyze_dataset
 from backprop.plan.events import Stage
 from backprop.plan.settings.data import DataSettings
+from backprop.plan.settings.resolve import Origin, Origins, Source
 from backprop.plan.settings.verbs.data_report import DataReportSettings
 from backprop.plan.wire.outcome import Status
 from backprop.workflows.data_report import run
@@ -78,11 +79,25 @@ def test_progress_is_told_as_stages(rows: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "flag"),
-    [({"fail_on_contamination": 0.0}, "--against"), ({"data": DataSettings(chat_template="chatml")}, "--model")],
+    ("settings", "key", "flag"),
+    [
+        ({"fail_on_contamination": 0.0}, "fail_on_contamination", "--against"),
+        ({"data": DataSettings(chat_template="chatml")}, "data.chat_template", "--model"),
+        ({"data": DataSettings(dataset_split="test")}, "data.dataset_split", "Hub"),
+    ],
 )
-def test_a_setting_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], flag: str) -> None:
-    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings)))
+def test_a_flag_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], key: str, flag: str) -> None:
+    given = Origins({key: Origin(Source.FLAG, key)})
+    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings), given))
     assert outcome.exit_code == 0
     (problem,) = outcome.problems
     assert flag in problem.message + problem.hint
+
+
+def test_the_advice_is_about_the_gate_that_tripped_not_about_what_else_is_wrong(rows: Path) -> None:
+    outcome = run(
+        Request(DataReportSettings(dataset=str(rows), against=str(rows), fail_on_dups=1.0, fail_on_contamination=0.5))
+    )
+    (problem,) = outcome.problems
+    assert problem.code == "INPUT_DATASET_REPORT_THRESHOLD"
+    assert problem.hint == "Remove the rows that stand in both, or hold others out."

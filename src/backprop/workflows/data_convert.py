@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from backprop.effects.files.atomic import replacing
+from backprop.effects.files.rows import json_row
 from backprop.effects.probe.row_source import ReadRow, RowSource, open_rows
 from backprop.plan.data.conversation import RowError
 from backprop.plan.data.converting import Target, convert_example
@@ -15,7 +15,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.settings.verbs.data_convert import DataConvertSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import output_file
+from backprop.workflows.row_outputs import JSON_LINES, idle_of, output_file
 
 COMMAND = "data convert"
 NUM_NAMED = 3
@@ -32,7 +32,7 @@ def run(request: Request[DataConvertSettings]) -> Outcome:
         split=settings.data.dataset_split,
         flag="DATASET",
     )
-    out = output_file(settings.out, source, settings.to.value, flag="--out")
+    out = output_file(settings.out, source, settings.to.value, kinds=JSON_LINES, flag="--out")
     bad: list[Problem] = []
     num_written = num_bad = 0
     with replacing(out) as stream:
@@ -46,7 +46,8 @@ def run(request: Request[DataConvertSettings]) -> Outcome:
         if (num_bad and not settings.skip_bad_rows) or not num_written:
             raise BackpropError(*bad, *_more(num_bad))
     report = ConvertReport(source.name, str(out), source.layout.value, settings.to.value, num_written, num_bad)
-    return ok(COMMAND, report, warnings=(*request.warnings, *_skipped(num_bad)))
+    idle = idle_of(request.origins, source)
+    return ok(COMMAND, report, warnings=(*idle, *request.warnings, *_skipped(num_bad)))
 
 
 def _lines(source: RowSource, target: Target) -> Iterator[bytes | Problem]:
@@ -59,7 +60,7 @@ def _line(row: ReadRow, target: Target) -> bytes | Problem:
         assert row.problem is not None, "a row is read or says why not"
         return row.problem
     try:
-        return json.dumps(convert_example(row.example, target), ensure_ascii=False).encode() + b"\n"
+        return json_row(convert_example(row.example, target))
     except RowError as wrong:
         message = f"{row.where} cannot be written as {target.value}: {wrong}."
         return Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=row.where, hint=_HINT)

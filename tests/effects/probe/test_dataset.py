@@ -109,6 +109,20 @@ def test_a_share_is_held_out_the_same_way_every_time(tmp_path: Path) -> None:
     assert sides[0] == sides[1] == sides[2]
 
 
+def test_rows_that_differ_in_case_or_blanks_are_held_out_together(tmp_path: Path) -> None:
+    path = file_of(tmp_path, *[turns(hi, f"Answer {i}") for i in range(20) for hi in ("Hi", "HI", " hi ")])
+    sinks = RowSinks()
+    facts = facts_of(path, eval_split="0.25", rows=sinks)
+    assert facts.heldout is not None
+    assert (facts.train.rows, facts.heldout.rows) == (45, 15)
+    answers = [
+        {TOKENIZER.decode(ids).split("Answer")[1] for ids, _ in stored(side)} for side in (sinks.train, sinks.heldout)
+    ]
+    assert [len(side) for side in answers] == [15, 5]
+    assert not answers[0] & answers[1]
+    sinks.close()
+
+
 def test_equal_rows_are_held_out_together(tmp_path: Path) -> None:
     path = file_of(tmp_path, *[turns("Hi", f"Answer {i % 5}") for i in range(50)])
     sinks = RowSinks()

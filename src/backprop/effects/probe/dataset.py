@@ -12,7 +12,8 @@ from backprop.effects.probe.row_answers import WrittenRow, tokenize_rows, write_
 from backprop.effects.probe.row_source import ReadRow, RowSource, open_source, row_problem
 from backprop.effects.probe.row_tokens import RowTokenizer
 from backprop.effects.probe.tokenizer import ChatTokenizer
-from backprop.plan.data.conversation import RowError, content_hash
+from backprop.plan.data.compared import content_hash
+from backprop.plan.data.conversation import RowError
 from backprop.plan.data.counts import TokenCounter
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.mask import MaskExample
@@ -253,7 +254,7 @@ def _chooser(share: Share, source: RowSource, max_samples: int | None, seed: int
     hashes = array("Q", _hashes(source, max_samples, seed))
     threshold = heldout_threshold(hashes, share)
     if threshold is None:
-        message = f"No row of {source.name} can be held out: it has no two rows that differ."
+        message = f"No row of {source.name} can be held out: it has no two rows that differ, case and blanks aside."
         hint = "Give a file of held-out rows to --eval-split, or leave it out."
         raise BackpropError(Problem("INPUT_DATASET_INVALID", message, where="--eval-split", hint=hint))
     return lambda row: row.example is not None and content_hash(row.example, seed=seed) <= threshold

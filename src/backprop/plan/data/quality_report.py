@@ -267,8 +267,9 @@ def _problems(report: DataReport, *, tripped: bool) -> tuple[Problem, ...]:
     if not tripped:
         return ()
     message = f"{report.dataset} is past its thresholds: {'; '.join(report.failed_thresholds)}."
-    worst = [check.remedy for check in report.rates if check.gate_tripped or check.verdict is not Verdict.PASS]
-    return (Problem("INPUT_DATASET_REPORT_THRESHOLD", message, where=report.dataset, hint=worst[0]),)
+    # A gate that tripped is what failed the command, whatever else is worth a warning.
+    worst = max(report.rates, key=lambda check: (check.gate_tripped, list(Verdict).index(check.verdict)))
+    return (Problem("INPUT_DATASET_REPORT_THRESHOLD", message, where=report.dataset, hint=worst.remedy),)
 
 
 def report_warnings(report: DataReport) -> tuple[Problem, ...]:

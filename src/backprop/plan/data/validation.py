@@ -38,7 +38,7 @@ class ValidationReport:
     invalid_samples: int
     """Rows with an error."""
     complete: bool
-    """All rows that were asked for were judged; False when judging stopped at the greatest number of errors."""
+    """All rows that were asked for were judged; False when judging stopped at the greatest number of errors before."""
     is_valid: bool
     checks: tuple[CheckCount, ...]
     """Every check that failed, errors first, most first."""
@@ -72,7 +72,7 @@ def make_report(tally: Tally, detection: Detection, layout: Layout | None, *, na
         format=layout,
         total_samples=tally.num_rows,
         invalid_samples=tally.num_error_rows,
-        complete=not tally.has_all_errors,
+        complete=not tally.is_stopped,
         is_valid=not any(is_error(check) for check in counts),
         checks=tuple(_counted(check, count) for check, count in in_order),
         errors=(*tally.errors, *(finding for finding in of_file if finding.severity is Severity.ERROR)),
