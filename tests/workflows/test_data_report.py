@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 import backprop
 from backprop import BackpropError, Event, analyze_dataset
+from backprop.plan.data.quality_report import DataReport
+from backprop.plan.decision import Problem
 from backprop.plan.events import Stage
 from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.verbs.data_report import DataReportSettings
@@ -86,3 +90,50 @@ def test_a_setting_that_changes_nothing_is_a_warning(rows: Path, settings: dict[
     assert outcome.exit_code == 0
     (problem,) = outcome.problems
     assert flag in problem.message + problem.hint
+
+
+def report_refused(rows: Path, **settings: Any) -> BackpropError:
+    """The refusal, of which no row was read."""
+    told: list[Event] = []
+    with pytest.raises(BackpropError) as error:
+        run(Request(DataReportSettings(dataset=str(rows), **settings), emit=told.append))
+    assert not told
+    assert error.value.problems[0].where == "--html"
+    assert error.value.problems[0].code == "INPUT_VALIDATION_FAILED"
+    return error.value
+
+
+def test_the_page_never_overwrites_what_is_read(rows: Path, tmp_path: Path) -> None:
+    before = rows.read_bytes()
+    other, link, config = tmp_path / "other.jsonl", tmp_path / "page.html", tmp_path / "config.toml"
+    shutil.copy(rows, other)
+    link.symlink_to(rows)
+    config.touch()
+    assert "is the data set itself" in str(report_refused(rows, html=str(rows)))
+    assert "is the data set itself" in str(report_refused(rows, html=str(link)))
+    assert "is a file that is read" in str(report_refused(rows, html=str(other), against=str(other)))
+    assert "is a file that is read" in str(report_refused(rows, html=str(config), config=str(config)))
+    assert (rows.read_bytes(), other.read_bytes()) == (before, before)
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_reading(rows: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a pipe" in str(report_refused(rows, html=str(tmp_path / "pipe")))
+    assert "is a directory" in str(report_refused(rows, html=str(tmp_path)))
+    assert "Not a directory" in str(report_refused(rows, html=str(rows / "deep" / "page.html")))
+    assert "is no file" in str(report_refused(rows, html="-"))
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_page_that_fails_all_the_same_does_not_cost_the_report(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: str) -> None:
+        raise BackpropError(Problem("RUNTIME_DISK_FULL", f"{path} cannot be written: no space.", where=str(path)))
+
+    monkeypatch.setattr("backprop.workflows.data_report.write_atomic", full)
+    outcome = run(Request(DataReportSettings(dataset=str(rows), html=str(tmp_path / "page.html"))))
+    assert isinstance(outcome.report, DataReport)
+    assert outcome.report.html is None
+    assert [(problem.code, problem.where) for problem in outcome.problems] == [("RUNTIME_DISK_FULL", "--html")]
+    assert outcome.exit_code == 2

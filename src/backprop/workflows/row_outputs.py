@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backprop.effects.files.output_path import check_output
 from backprop.effects.files.rows import kind_of
 from backprop.effects.probe.row_clusters import ClusteredRows
 from backprop.effects.probe.row_source import RowSource, beside
 from backprop.plan.decision import Problem, Severity, warning
-from backprop.plan.errors import BackpropError
 
 
 def output_file(asked: str | None, source: RowSource, part: str, *, flag: str, others: tuple[Path, ...] = ()) -> Path:
     """The file that was asked for, or one beside the data set: ``<stem>.<part>.jsonl``, for text ``.txt``.
 
-    Raises INPUT_VALIDATION_FAILED for the data set itself, and for a file that another output has.
+    Raises INPUT_VALIDATION_FAILED for the data set itself, a file that another output has, and what is no file.
     """
     ending = ".txt" if kind_of(source.paths[0]) == ".txt" else ".jsonl"
     path = Path(asked).expanduser() if asked is not None else beside(source, f".{part}{ending}")
-    if path.resolve() in source.paths:
-        raise _refused(path, "is the data set itself", flag)
-    if path.resolve() in [other.resolve() for other in others]:
-        raise _refused(path, "is another of the files to be written", flag)
-    if path.is_dir():
-        raise _refused(path, "is a directory", flag)
+    check_output(path, flag=flag, dataset=source.paths, written=others)
     return path
 
 
@@ -37,9 +32,3 @@ def broken_rows(rows: ClusteredRows) -> tuple[Problem, ...]:
         return named
     left = "1 more row" if more == 1 else f"{more:,} more rows"
     return (*named, warning("INPUT_DATASET_PARSE_FAILED", f"{left} could not be read; none of them was written."))
-
-
-def _refused(path: Path, what: str, flag: str) -> BackpropError:
-    return BackpropError(
-        Problem("INPUT_VALIDATION_FAILED", f"{path} {what}.", where=flag, hint=f"Name another file with {flag}.")
-    )
