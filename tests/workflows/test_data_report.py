@@ -12,9 +12,11 @@ import pytest
 
 import backprop
 from backprop import BackpropError, Event, analyze_dataset
+from backprop.plan.data.quality import Rate, Verdict
 from backprop.plan.data.quality_report import DataReport
 from backprop.plan.decision import Problem
 from backprop.plan.events import Stage
+from backprop.plan.exit_code import exit_code_for
 from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.verbs.data_report import DataReportSettings
 from backprop.plan.wire.outcome import Status
@@ -81,15 +83,34 @@ def test_progress_is_told_as_stages(rows: Path) -> None:
     assert told == [Stage("reading rows.jsonl"), Stage("comparing rows")]
 
 
-@pytest.mark.parametrize(
-    ("settings", "flag"),
-    [({"fail_on_contamination": 0.0}, "--against"), ({"data": DataSettings(chat_template="chatml")}, "--model")],
-)
-def test_a_setting_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], flag: str) -> None:
-    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings)))
+def test_a_setting_that_changes_nothing_is_a_warning(rows: Path) -> None:
+    outcome = run(Request(DataReportSettings(dataset=str(rows), data=DataSettings(chat_template="chatml"))))
     assert outcome.exit_code == 0
     (problem,) = outcome.problems
-    assert flag in problem.message + problem.hint
+    assert "--model" in problem.message
+
+
+def test_a_gate_that_checks_nothing_is_refused(rows: Path) -> None:
+    with pytest.raises(BackpropError, match="checks nothing without --against") as error:
+        analyze_dataset(rows, fail_on_contamination=0.0)
+    assert exit_code_for(error.value.problems) == 1
+    assert analyze_dataset(rows, against=rows, fail_on_contamination=0.0).verdict is Verdict.FAIL
+
+
+def test_what_was_not_checked_has_no_verdict(rows: Path) -> None:
+    (check,) = (check for check in analyze_dataset(rows).rates if check.rate is Rate.CONTAMINATION)
+    assert (check.value, check.verdict) == (None, None)
+
+
+def test_one_sided_labels_are_a_warning_and_fail_a_strict_report(tmp_path: Path) -> None:
+    path = tmp_path / "rated.jsonl"
+    rated = [{"prompt": f"What is {n}?", "completion": f"It is {n}.", "label": True} for n in range(5)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rated))
+    assert analyze_dataset(path).verdict is Verdict.WARN
+    outcome = run(Request(DataReportSettings(dataset=str(path), strict=True)))
+    assert outcome.exit_code == 65
+    assert "all 5 labels are true" in outcome.problems[0].message
+    assert "other label" in outcome.problems[0].hint
 
 
 def report_refused(rows: Path, **settings: Any) -> BackpropError:

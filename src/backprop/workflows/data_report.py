@@ -96,6 +96,10 @@ def _write_page(report: DataReport, path: Path) -> tuple[DataReport, tuple[Probl
 
 
 def _report(settings: DataReportSettings, emit: Emit) -> tuple[DataReport, tuple[Problem, ...]]:
+    if settings.fail_on_contamination is not None and settings.against is None:
+        message = "--fail-on-contamination checks nothing without --against."
+        hint = "Pass --against FILE, the held-out rows."
+        raise BackpropError(Problem("CONFIG_INVALID_SETTING", message, where="--fail-on-contamination", hint=hint))
     split = settings.data.dataset_split
     paths, name = locate_dataset(settings.dataset, split, flag="DATASET")
     against: tuple[Path, ...] = ()
@@ -139,12 +143,7 @@ def _tokens(settings: DataReportSettings) -> Tokens | None:
 
 def _idle(settings: DataReportSettings) -> tuple[Problem, ...]:
     """Settings that change nothing without another one."""
-    found = []
-    if settings.fail_on_contamination is not None and settings.against is None:
-        message = "--fail-on-contamination checks nothing without --against."
-        hint = "Pass --against FILE, the held-out rows."
-        found.append(warning("CONFIG_INVALID_SETTING", message, where="--fail-on-contamination", hint=hint))
     if settings.data.chat_template is not None and settings.model is None:
         message = "--chat-template changes nothing without --model: lengths are estimated."
-        found.append(warning("CONFIG_INVALID_SETTING", message, where="--chat-template", hint="Pass --model."))
-    return tuple(found)
+        return (warning("CONFIG_INVALID_SETTING", message, where="--chat-template", hint="Pass --model."),)
+    return ()

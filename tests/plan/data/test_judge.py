@@ -48,6 +48,7 @@ OTHER_FINE: tuple[tuple[Layout, Row], ...] = (
     (Layout.PREFERENCE, {"chosen": "Human: 1+1? Assistant: 2", "rejected": "Human: 1+1? Assistant: 3"}),
     (Layout.COMPLETION, {"prompt": [ASKED], "completion": [GOOD]}),
     (Layout.KTO, {"prompt": [ASKED], "completion": [GOOD], "label": 0}),
+    *((Layout.KTO, {"prompt": "1+1?", "completion": "2", "label": cell}) for cell in ("true", "FALSE", "1", "0")),
     (Layout.OPENAI, {"messages": [ASKED, {"role": "assistant", "tool_calls": [{"function": {"name": "add"}}]},
                                   {"role": "tool", "content": "2"}, GOOD]}),
     (Layout.OPENAI, {"messages": [ASKED, {"role": "assistant", "content": "", "reasoning_content": "Hm."}]}),

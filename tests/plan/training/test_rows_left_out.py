@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from backprop.plan.data.check import Check
 from backprop.plan.decision import Problem, Refused, Severity
-from backprop.plan.facts.dataset import DatasetFacts, RowCount, TraceFacts
+from backprop.plan.facts.dataset import DatasetFacts, FaultCount, RowCount, TraceFacts
 from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origin, Origins, Source
@@ -53,6 +54,22 @@ def test_what_is_left_out_for_its_trace_is_said_by_kind() -> None:
     (told,) = (problem for problem in plan.warnings if "left out" in problem.message)
     assert told.message.startswith("40 of 100 rows are left out: 30 with no trace of at least 8 tokens (rows.jsonl:2)")
     assert "; 10 with <think> and </think> that do not pair up (rows.jsonl:9)" in told.message
+
+
+def test_rows_with_an_error_that_are_trained_on_are_warned_of_check_by_check() -> None:
+    faults = (
+        FaultCount(Check.UNBALANCED_THINK, RowCount(3, "rows.jsonl:2")),
+        FaultCount(Check.ROLE_ORDER, RowCount(1, "rows.jsonl:9")),
+    )
+    plan = planned(dataset(faults=faults))
+    assert isinstance(plan, TrainPlan), plan
+    told = [problem for problem in plan.warnings if problem.code == "INPUT_DATASET_VALIDATION_FAILED"]
+    assert [(problem.severity, problem.where) for problem in told] == [
+        (Severity.WARNING, "rows.jsonl:2"),
+        (Severity.WARNING, "rows.jsonl:9"),
+    ]
+    assert "are trained on with an error (unbalanced-think)" in told[0].message
+    assert told[0].message.startswith("3 of 100 rows (3.0%)")
 
 
 def test_traces_raise_the_length_unless_one_is_asked_for() -> None:

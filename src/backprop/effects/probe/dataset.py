@@ -14,6 +14,7 @@ from backprop.effects.probe.row_tokens import RowTokenizer
 from backprop.effects.probe.tokenizer import ChatTokenizer
 from backprop.plan.data.conversation import RowError, content_hash
 from backprop.plan.data.counts import TokenCounter
+from backprop.plan.data.faults import FaultCounter
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.mask import MaskExample
 from backprop.plan.data.split import Share, heldout_threshold, read_split
@@ -132,6 +133,7 @@ class _Side:
         self._batch: list[WrittenRow] = []
         self._band = band
         self._traces = TraceCounter()
+        self._faults = FaultCounter()
         self._ratings: dict[bool, int] = {}
         self._rows = self._num_broken = 0
         self._broken: list[Problem] = []
@@ -146,6 +148,8 @@ class _Side:
             if isinstance(written, Problem):
                 self._break(written)
             else:
+                assert row.example is not None, "it was written"
+                self._faults.add(row.example, row.where)
                 self._batch.append(written)
                 if len(self._batch) == _BATCH_ROWS:
                     self._flush()
@@ -176,6 +180,7 @@ class _Side:
             num_broken=self._num_broken,
             tokens=None if self._tokens is None else self._counter.facts(),
             ratings=self._rated(),
+            faults=self._faults.facts(),
         )
 
     def _rated(self) -> Ratings | None:

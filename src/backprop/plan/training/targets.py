@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from backprop.plan.data.check import CHECKS
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DatasetFacts, RowCount, TokenFacts
 from backprop.plan.memory.objective import Objective
@@ -28,6 +29,7 @@ def check_targets(
         *_truncated(tokens, rows, settings, sequence_length, objective),
         *_lost(tokens, rows, settings),
         *_unended(tokens, rows),
+        *_faults(data, rows),
     )
 
 
@@ -54,6 +56,16 @@ def _traces(data: DatasetFacts, settings: DataSettings) -> Iterator[Problem]:
     found = "; ".join(f"{count.rows:,} {what} ({count.example})" for count, what in reasons if count.rows)
     message = f"{traces.left_out:,} of {traces.left_out + traces.kept:,} rows are left out: {found}."
     yield warning("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace")
+
+
+def _faults(data: DatasetFacts, rows: int) -> Iterator[Problem]:
+    """Errors that `backprop validate` finds in rows that are trained on as they are."""
+    for fault in data.faults:
+        entry = CHECKS[fault.check]
+        meaning = entry.meaning[0].lower() + entry.meaning[1:]
+        message = f"{_share(fault.rows, rows)} are trained on with an error ({fault.check.value}): {meaning}"
+        hint = f"{entry.fix} `backprop validate` names every such row."
+        yield warning("INPUT_DATASET_VALIDATION_FAILED", message, where=fault.rows.example, hint=hint)
 
 
 def _share(count: RowCount, rows: int) -> str:
