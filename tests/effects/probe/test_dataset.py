@@ -189,6 +189,8 @@ def test_a_misspelt_file_is_answered_with_the_one_beside_it(tmp_path: Path) -> N
     problem = refusal(tmp_path / "row.jsonl")
     assert problem.code == "INPUT_DATASET_NOT_FOUND"
     assert f"Did you mean {path}?" in problem.message
+    assert f"Did you mean {path}?" in refusal(tmp_path / "rows.json").message
+    assert "Did you mean" not in refusal(tmp_path / "kto.jsonl").message
 
 
 def test_a_mask_is_shown_in_pieces(tmp_path: Path) -> None:
