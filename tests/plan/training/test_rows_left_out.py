@@ -13,7 +13,7 @@ from backprop.plan.settings.resolve import Origin, Origins, Source
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import plan_sequence_length
 from backprop.plan.training.plan import TrainPlan, plan_train
-from tests.plan.training.worlds import dataset, world
+from tests.plan.training.worlds import dataset, tokens, world
 
 BAD = Problem("INPUT_DATASET_INVALID", "rows.jsonl:7: the conversation is empty.", where="rows.jsonl:7")
 
@@ -43,8 +43,28 @@ def test_rows_are_left_out_when_that_is_asked_for_and_it_is_said_how_many() -> N
         assert told[0].message.startswith("5 of 105 rows cannot be used and are left out")
 
 
-def test_more_than_the_share_that_is_allowed_refuses_the_run() -> None:
-    assert isinstance(planned(broken(6), max_bad_share=0.05), Refused)
+def test_more_than_the_share_that_is_allowed_refuses_the_run_with_both_shares() -> None:
+    refused = planned(broken(6), max_bad_share=0.05)
+    assert isinstance(refused, Refused)
+    first = refused.problems[0]
+    assert (first.where, first.severity) == ("--max-bad-share", Severity.ERROR)
+    assert first.message == "6 of 106 rows cannot be used: 0.0566 of them, and 0.05 may be."
+
+
+def test_leaving_rows_out_is_not_advised_to_who_asked_for_it() -> None:
+    refused = planned(dataset(rows=9, broken=(BAD,) * 9, num_broken=9), skip_bad_rows=True)
+    assert isinstance(refused, Refused)
+    assert not any("--skip-bad-rows" in problem.hint for problem in refused.problems)
+
+
+def test_that_no_row_has_a_good_trace_is_the_one_error() -> None:
+    traces = TraceFacts(0, RowCount(15, "rows.jsonl:1"), RowCount(0), RowCount(0))
+    refused = planned(dataset(tokens(((1, 0),), supervised_tokens=0), rows=15, traces=traces), reasoning_trace=True)
+    assert isinstance(refused, Refused)
+    (problem,) = (problem for problem in refused.problems if problem.code == "INPUT_TARGETS_EMPTY")
+    assert problem is refused.problems[0]
+    assert (problem.where, problem.severity) == ("--reasoning-trace", Severity.ERROR)
+    assert "15 with no trace of at least 8 tokens (rows.jsonl:1)" in problem.message
 
 
 def test_what_is_left_out_for_its_trace_is_said_by_kind() -> None:

@@ -24,7 +24,7 @@ def check_targets(
     rows = readable_rows(data)
     return (
         *_traces(data, settings),
-        *_empty(tokens, rows, data.name),
+        *(_empty(tokens, rows, data.name) if rows or data.traces is None else ()),
         *_everything(tokens, rows, settings),
         *_truncated(tokens, rows, settings, sequence_length, objective),
         *_lost(tokens, rows, settings),
@@ -54,6 +54,11 @@ def _traces(data: DatasetFacts, settings: DataSettings) -> Iterator[Problem]:
         (traces.unbalanced, "with <think> and </think> that do not pair up"),
     )
     found = "; ".join(f"{count.rows:,} {what} ({count.example})" for count, what in reasons if count.rows)
+    if not traces.kept:
+        message = f"No row of {data.name} has a good reasoning trace: {found}."
+        hint = "Leave out --reasoning-trace, or set --min-trace-tokens and --max-trace-tokens to what the rows have."
+        yield Problem("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace", hint=hint)
+        return
     message = f"{traces.left_out:,} of {traces.left_out + traces.kept:,} rows are left out: {found}."
     yield warning("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace")
 
