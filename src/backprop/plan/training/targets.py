@@ -60,7 +60,8 @@ def _traces(data: DatasetFacts, settings: DataSettings) -> Iterator[Problem]:
         yield Problem("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace", hint=hint)
         return
     message = f"{traces.left_out:,} of {traces.left_out + traces.kept:,} rows are left out: {found}."
-    yield warning("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace")
+    hint = "Without --reasoning-trace they are learned, too."
+    yield warning("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace", hint=hint)
 
 
 def _faults(data: DatasetFacts, rows: int) -> Iterator[Problem]:
