@@ -106,6 +106,7 @@ def test_compressed_and_table_files_become_lines(tmp_path: Path) -> None:
     ("lines", "settings", "code", "says"),
     [
         ([question(1)], {}, "CONFIG_INVALID_SETTING", "it has one row"),
+        ([question(1), "{", "{"], {}, "CONFIG_INVALID_SETTING", "it has one row that can be read, of 3"),
         ([question(1)] * 3, {}, "CONFIG_INVALID_SETTING", "3 rows are all equal or similar"),
         ([question(1)] * 3, {"exact_only": True}, "CONFIG_INVALID_SETTING", "3 rows are all equal\\.$"),
         (["{"], {}, "INPUT_DATASET_PARSE_FAILED", "is not JSON"),

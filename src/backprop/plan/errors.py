@@ -60,8 +60,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     for entry in (
         _entry("INPUT_VALIDATION_FAILED", "An argument cannot be used as given.", "Run the command with --help to see what it takes."),
         _entry("INPUT_PATH_UNUSABLE", "A path given for output cannot be written.", "Choose another directory with --output.", exit_code=77),
-        _entry("INPUT_DATASET_NOT_FOUND", "The data set does not exist where it was looked for.", "Check the path given to --data."),
-        _entry("INPUT_DATASET_INVALID", "The data set cannot be trained on as it is.", "Fix the rows named, or pass another file to --data."),
+        _entry("INPUT_DATASET_NOT_FOUND", "The data set does not exist where it was looked for.", "Check the path, or the name on the Hub."),
+        _entry("INPUT_DATASET_INVALID", "The data set cannot be trained on as it is.", "Fix the rows named, or pass another file."),
         _entry("INPUT_DATASET_PARSE_FAILED", "A line of the data set cannot be read.", "Fix the line named; every row must be one valid record."),
         _entry("INPUT_DATASET_FORMAT_UNSUPPORTED", "The rows are in no format that is known.", "Use messages, conversations, instruction/output, prompt/completion or text."),
         _entry("INPUT_DATASET_VALIDATION_FAILED", "Rows of the data set would train wrongly.", "Fix the rows named.", exit_code=65),

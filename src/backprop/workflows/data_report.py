@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.files.atomic import write_atomic
+from backprop.effects.files.output_path import check_output
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.quality_scan import Scan, scan_quality
 from backprop.effects.probe.row_quality import RowMeter, Tokens
@@ -35,9 +36,8 @@ def run(request: Request[DataReportSettings]) -> Outcome:
     settings = request.settings
     report, problems = _report(settings, request.emit)
     if settings.html is not None:
-        path = Path(settings.html).absolute()
-        report = attrs.evolve(report, html=str(path))
-        write_atomic(path, quality_page(report))
+        report, unwritten = _write_page(report, Path(settings.html).expanduser().absolute())
+        problems = (*problems, *unwritten)
     warnings = (*report_warnings(report), *_idle(request, report), *request.warnings)
     if problems:
         return Outcome(COMMAND, Status.FAILED, report, (*problems, *warnings))
@@ -83,13 +83,30 @@ def analyze_dataset(
     return _report(settings, ignore)[0]
 
 
+def _write_page(report: DataReport, path: Path) -> tuple[DataReport, tuple[Problem, ...]]:
+    """The report that names its page, or the one that could not be written down and why."""
+    told = attrs.evolve(report, html=str(path))
+    try:
+        write_atomic(path, quality_page(told))
+    except BackpropError as error:
+        return report, tuple(attrs.evolve(problem, where="--html") for problem in error.problems)
+    return told, ()
+
+
 def _report(settings: DataReportSettings, emit: Emit) -> tuple[DataReport, tuple[Problem, ...]]:
+    if settings.fail_on_contamination is not None and settings.against is None:
+        message = "--fail-on-contamination checks nothing without --against."
+        hint = "Pass --against FILE, the held-out rows."
+        raise BackpropError(Problem("CONFIG_INVALID_SETTING", message, where="--fail-on-contamination", hint=hint))
     split = settings.data.dataset_split
     paths, name = locate_dataset(settings.dataset, split, flag="DATASET")
     against: tuple[Path, ...] = ()
     against_name = ""
     if settings.against is not None:
         against, against_name = locate_dataset(settings.against, split, flag="--against")
+    if settings.html is not None:
+        config = () if settings.config is None else (Path(settings.config).expanduser(),)
+        check_output(Path(settings.html).expanduser(), flag="--html", dataset=paths, read=(*against, *config))
     scan = Scan(
         paths=paths,
         name=name,

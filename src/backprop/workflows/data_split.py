@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from backprop.effects.files.row_files import write_rows
-from backprop.effects.probe.row_clusters import cluster_rows, source_blocks
+from backprop.effects.probe.row_clusters import ClusteredRows, cluster_rows, source_blocks
 from backprop.effects.probe.row_source import RowSource, open_rows
 from backprop.plan.data.dividing import divide
 from backprop.plan.data.shown import SplitReport
@@ -46,7 +46,7 @@ def run(request: Request[DataSplitSettings]) -> Outcome:
     clusters = rows.duplicates.clusters
     held_out = divide(clusters, rows.digests, share=settings.heldout_ratio, seed=settings.seed)
     if held_out is None:
-        raise _too_few(source, len(clusters.first), rows.broken, exact_only=settings.exact_only)
+        raise _too_few(source, len(clusters.first), rows, exact_only=settings.exact_only)
     request.emit(Stage("writing"))
     sides = ((out_train, rows.chosen(~held_out)), (out_heldout, rows.chosen(held_out)))
     write_rows(source_blocks(source), sides)
@@ -97,11 +97,14 @@ def split_dataset(
     return report
 
 
-def _too_few(source: RowSource, num_rows: int, broken: tuple[Problem, ...], *, exact_only: bool) -> BackpropError:
+def _too_few(source: RowSource, num_rows: int, rows: ClusteredRows, *, exact_only: bool) -> BackpropError:
     if not num_rows:
-        return BackpropError(*broken)
+        return BackpropError(*rows.broken)
+    readable = "" if not rows.num_broken else f" that can be read, of {num_rows + rows.num_broken:,}"
     alike = "equal" if exact_only else "equal or similar"
-    what = "it has one row" if num_rows == 1 else f"its {num_rows:,} rows are all {alike}"
+    what = f"it has one row{readable}" if num_rows == 1 else f"its {num_rows:,} rows{readable} are all {alike}"
     message = f"{source.name} cannot be divided: {what}."
-    hint = "" if num_rows == 1 or exact_only else "Pass --exact-only to keep equal rows alone together."
-    return BackpropError(Problem("CONFIG_INVALID_SETTING", message, where="DATASET", hint=hint))
+    looser = "Divide rows that differ." if exact_only else "Pass --exact-only to keep equal rows alone together."
+    hint = "A split takes two rows." if num_rows == 1 else looser
+    problem = Problem("CONFIG_INVALID_SETTING", message, where="DATASET", hint=hint)
+    return BackpropError(problem, *broken_rows(rows))

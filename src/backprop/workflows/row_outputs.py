@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backprop.effects.files.output_path import check_output
 from backprop.effects.files.rows import kind_of
 from backprop.effects.probe.row_clusters import ClusteredRows
 from backprop.effects.probe.row_source import RowSource, beside, is_local
@@ -37,12 +38,7 @@ def output_file(
     as what it is not; for the data set itself, and for a file that another output has.
     """
     path = Path(asked).expanduser() if asked is not None else beside(source, f".{part}{kinds[0]}")
-    if path.resolve() in source.paths:
-        raise _refused(path, "is the data set itself", flag)
-    if path.resolve() in [other.resolve() for other in others]:
-        raise _refused(path, "is another of the files to be written", flag)
-    if path.is_dir():
-        raise _refused(path, "is a directory", flag)
+    check_output(path, flag=flag, dataset=source.paths, written=others)
     if path.suffix.lower() not in kinds:
         what = "lines of text" if kinds == _TEXT else "a row of JSON a line"
         message = f"{path} has a suffix of another kind: what is written is {what}."
@@ -66,9 +62,3 @@ def broken_rows(rows: ClusteredRows) -> tuple[Problem, ...]:
         return named
     left = "1 more row" if more == 1 else f"{more:,} more rows"
     return (*named, warning("INPUT_DATASET_PARSE_FAILED", f"{left} could not be read; none of them was written."))
-
-
-def _refused(path: Path, what: str, flag: str) -> BackpropError:
-    return BackpropError(
-        Problem("INPUT_VALIDATION_FAILED", f"{path} {what}.", where=flag, hint=f"Name another file with {flag}.")
-    )

@@ -9,6 +9,7 @@ import pytest
 
 from backprop.effects.files.token_store import RowSinks, TokenStore
 from backprop.effects.probe.dataset import mask_examples, observe_data
+from backprop.plan.data.check import Check
 from backprop.plan.data.mask import MaskExample, Piece
 from backprop.plan.decision import Problem
 from backprop.plan.facts.absent import Absent
@@ -202,6 +203,8 @@ def test_a_misspelt_file_is_answered_with_the_one_beside_it(tmp_path: Path) -> N
     problem = refusal(tmp_path / "row.jsonl")
     assert problem.code == "INPUT_DATASET_NOT_FOUND"
     assert f"Did you mean {path}?" in problem.message
+    assert f"Did you mean {path}?" in refusal(tmp_path / "rows.json").message
+    assert "Did you mean" not in refusal(tmp_path / "kto.jsonl").message
 
 
 def test_a_mask_is_shown_in_pieces(tmp_path: Path) -> None:
@@ -230,3 +233,11 @@ def test_rows_without_a_good_trace_are_left_out_and_counted(tmp_path: Path) -> N
     assert train.traces.unbalanced == RowCount(1, f"{path}:4")
     assert tokens_of(train).sequences == 1
     assert facts_of(path).train.traces is None
+
+
+def test_rows_that_are_trained_on_with_an_error_are_counted_with_the_first_place(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path, turns("Hi.", "Hello."), turns("Hi.", "<think>never closed"), turns("Hi.", "<think>", "Hi?", "Hello.")
+    )
+    (fault,) = facts_of(path).train.faults
+    assert (fault.check, fault.rows) == (Check.UNBALANCED_THINK, RowCount(2, f"{path}:2"))

@@ -70,7 +70,16 @@ def test_labels_that_are_all_alike_concern_the_whole_file(tmp_path: Path) -> Non
     assert [(f.check, f.line, f.key, f.message) for f in report.errors] == [
         (Check.ONE_SIDED_LABELS, None, "label", "all 3 labels are true")
     ]
+    (problem,) = verdict(report)
+    assert problem.message.endswith("has 1 error of the file as a whole: all 3 labels are true.")
     assert report_of(file_of(tmp_path, *rated, {**rated[0], "label": 0})).is_valid
+
+
+def test_labels_in_a_table_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "rated.tsv"
+    path.write_text("prompt\tcompletion\tlabel\n1?\tOne.\tTrue\n2?\tFive.\tFALSE\n3?\tThree.\t1\n4?\tSix.\t0\n")
+    report = report_of(path)
+    assert (report.format, report.is_valid, report.total_samples) == (Layout.KTO, True, 4)
 
 
 def test_a_row_in_another_layout_is_an_error_and_the_mixture_a_warning(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def _layout(report: DataReport, style: Style) -> str:
 def _rates(rates: Sequence[RateCheck], style: Style) -> str:
     rows = []
     for check in rates:
-        if check.value is None:
+        if check.value is None or check.verdict is None:
             continue
         verdict = Verdict.FAIL if check.gate_tripped else check.verdict
         limit = check.gate if check.gate_tripped else check.limit

@@ -105,7 +105,9 @@ def _data(plan: TrainPlan) -> Iterator[Line]:
 
 
 def _dataset(name: str, data: DatasetFacts, plan: TrainPlan) -> Iterator[Line]:
-    yield name, f"{data.rows:,}", f"{data.row_format}, written by {data.rendering}; {data.name}"
+    used = data.rows if data.tokens is None else data.tokens.sequences
+    rows = f"{data.rows:,}" if used == data.rows else f"{used:,} of {data.rows:,}"
+    yield name, rows, f"{data.row_format}, written by {data.rendering}; {data.name}"
     if data.tokens is None:
         return
     if name == "rows":

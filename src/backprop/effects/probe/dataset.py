@@ -15,6 +15,7 @@ from backprop.effects.probe.tokenizer import ChatTokenizer
 from backprop.plan.data.compared import content_hash
 from backprop.plan.data.conversation import RowError
 from backprop.plan.data.counts import TokenCounter
+from backprop.plan.data.faults import FaultCounter
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.mask import MaskExample
 from backprop.plan.data.split import Share, heldout_threshold, read_split
@@ -133,6 +134,7 @@ class _Side:
         self._batch: list[WrittenRow] = []
         self._band = band
         self._traces = TraceCounter()
+        self._faults = FaultCounter()
         self._ratings: dict[bool, int] = {}
         self._rows = self._num_broken = 0
         self._broken: list[Problem] = []
@@ -147,6 +149,8 @@ class _Side:
             if isinstance(written, Problem):
                 self._break(written)
             else:
+                assert row.example is not None, "it was written"
+                self._faults.add(row.example, row.where)
                 self._batch.append(written)
                 if len(self._batch) == _BATCH_ROWS:
                     self._flush()
@@ -177,6 +181,7 @@ class _Side:
             num_broken=self._num_broken,
             tokens=None if self._tokens is None else self._counter.facts(),
             ratings=self._rated(),
+            faults=self._faults.facts(),
         )
 
     def _rated(self) -> Ratings | None:

@@ -158,8 +158,10 @@ def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...
 
 
 def _not_found(path: Path, flag: str) -> BackpropError:
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest(path.name, beside)
+    # By their stems: the endings, which most files share, make any two names look alike.
+    files = [entry for entry in path.parent.iterdir() if entry.is_file()] if path.parent.is_dir() else []
+    stem = nearest(stem_of(path), {stem_of(entry) for entry in files})
+    close = nearest(path.name, [entry.name for entry in files if stem_of(entry) == stem]) if stem else None
     meant = f" Did you mean {path.parent / close}?" if close else ""
     return BackpropError(Problem("INPUT_DATASET_NOT_FOUND", f"There is no file {path}.{meant}", where=flag))
 

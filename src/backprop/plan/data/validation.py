@@ -99,5 +99,9 @@ def verdict(report: ValidationReport) -> tuple[Problem, ...]:
     if Check.ENCODING in found:
         message = f"{report.dataset} has lines that are not UTF-8 text ({found[Check.ENCODING]:,} of them)."
         return (Problem("INPUT_DATASET_PARSE_FAILED", message, where=first.where, hint=CHECKS[Check.ENCODING].fix),)
+    of_file = [finding for finding in report.errors if finding.line is None]
+    if not report.invalid_samples and of_file:
+        message = f"{report.dataset} has {len(of_file)} error of the file as a whole: {first.message}."
+        return (Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=first.where, hint=first.fix),)
     message = f"{report.dataset} has errors in {rows}{'' if report.complete else ', and was not read further'}."
     return (Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=first.where, hint=hint),)
