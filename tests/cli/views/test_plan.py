@@ -52,7 +52,7 @@ def test_rows_that_are_cut_or_left_out_are_counted_with_an_example() -> None:
 
 
 def test_rows_that_are_not_trained_on_do_not_count_as_such() -> None:
-    text = words(show_plan(planned(settings(), world(data=dataset(rows=120))), WIDE))
+    text = words(show_plan(planned(settings(), world(data=dataset(tokens(((60, 100),)), rows=120))), WIDE))
     assert "rows 100 of 120 openai" in text
 
 

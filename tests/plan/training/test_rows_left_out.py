@@ -81,7 +81,7 @@ def test_rows_with_an_error_that_are_trained_on_are_warned_of_check_by_check() -
         FaultCount(Check.UNBALANCED_THINK, RowCount(3, "rows.jsonl:2")),
         FaultCount(Check.ROLE_ORDER, RowCount(1, "rows.jsonl:9")),
     )
-    plan = planned(dataset(faults=faults))
+    plan = planned(dataset(tokens(((60, 100),)), faults=faults))
     assert isinstance(plan, TrainPlan), plan
     told = [problem for problem in plan.warnings if problem.code == "INPUT_DATASET_VALIDATION_FAILED"]
     assert [(problem.severity, problem.where) for problem in told] == [
