@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -121,6 +122,8 @@ def _train(run: Run, *, rows: RowSinks, checkpoint: Checkpoint | None, evaluatio
         commit_checkpoint=_committer(run),
         recoveries=recoveries_of(run.store.events(run.record.run_id)),
         planned_memory=_planned_memory(run.plan),
+        run_id=run.record.run_id,
+        run_dir=run.directory,
     )
 
     def tell(event: Event) -> None:
@@ -155,6 +158,7 @@ def _committer(run: Run) -> CommitCheckpoint:
         )
         run.change(steps_done=step)
         run.tell(CheckpointSaved(step, checkpoint_name(step)))
+        run.store.draw_losses(run.record.run_id)
         best = evaluations_so_far(run.store.events(run.record.run_id)).best_step
         steps = list_checkpoints(run.directory)
         for old in plan_retention(steps, best_step=best, keep=run.plan.checkpoints.keep):
@@ -178,6 +182,7 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
     adapter, full_model = (result, None) if run.plan.adapter else (None, result)
     train_seconds = (run.record.train_seconds or 0.0) + seconds
     run.tell(Finished(steps_done, adapter, train_seconds, full_model))
+    run.store.draw_losses(run.record.run_id)
     record = run.change(
         run_status=RunStatus.COMPLETED,
         ended_at=utc_text(datetime.now(UTC)),
@@ -225,6 +230,8 @@ def _failed(command: str, run: Run, error: BackpropError, seconds: float, warnin
 
 
 def _record_failure(run: Run, problem: Problem, step: int, seconds: float) -> RunRecord:
+    with contextlib.suppress(BackpropError):  # the failure is what is to be told, not that a drawing of it failed
+        run.store.draw_losses(run.record.run_id)
     losses = losses_of(run.store.events(run.record.run_id))
     return run.change(
         run_status=RunStatus.FAILED,

@@ -19,6 +19,7 @@ from backprop.effects.train.task import PlannedMemory, TrainResult, TrainTask
 from backprop.plan.data.order import epoch_order
 from backprop.plan.events import Event, Step
 from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
@@ -54,7 +55,9 @@ def make_rows(count: int, *, seed: int = 0, longest: int = 40) -> list[Row]:
     return rows
 
 
-def make_plan(model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = None, **groups: Any) -> TrainPlan:
+def make_plan(
+    model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = None, processes: int = 1, **groups: Any
+) -> TrainPlan:
     def facts_of(some: list[Row]) -> Any:
         lengths: dict[int, int] = {}
         for ids, _ in some:
@@ -72,7 +75,8 @@ def make_plan(model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = N
     )
     assert isinstance(facts.model, ModelFacts)
     tiny = attrs.evolve(facts.model, name=str(model_dir), directory=str(model_dir), source=ModelSource.DIRECTORY)
-    return planned(settings(**merged), attrs.evolve(facts, model=tiny))
+    facts = attrs.evolve(facts, model=tiny, processes=Processes(processes, local_count=processes))
+    return planned(settings(**merged), facts)
 
 
 @attrs.define
@@ -102,6 +106,7 @@ def run(
     card: Card | None = None,
     memory: CardMemory | None = None,
     planned_memory: PlannedMemory | None = None,
+    processes: Processes = SINGLE,
 ) -> Trained:
     events: list[Event] = []
 
@@ -123,6 +128,7 @@ def run(
         evaluations=EvaluationState(),
         commit_checkpoint=commit,
         planned_memory=planned_memory,
+        processes=processes,
     )
     return Trained(train(plan, task, emit=emit, card=card, memory=memory), events, directory)
 

@@ -18,6 +18,8 @@ from backprop.effects.store.layout import (
     events_path,
     history_lock_path,
     history_path,
+    loss_curve_path,
+    metrics_path,
     record_path,
     run_lock_path,
     run_path,
@@ -29,6 +31,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event
 from backprop.plan.runs.event_log import RecordedEvent, is_recorded
 from backprop.plan.runs.lookup import find_run
+from backprop.plan.runs.loss_curve import loss_svg, metrics_text
 from backprop.plan.runs.record import RunRecord, record_data, record_from
 from backprop.plan.runs.row import RunRow
 from backprop.plan.runs.run_id import utc_text
@@ -138,6 +141,12 @@ class HistoryStore:
     def truncate_events(self, run_id: str, after_step: int) -> None:
         """Drop what was measured beyond ``after_step``."""
         truncate_events(events_path(self.run_dir(run_id)), after_step)
+
+    def draw_losses(self, run_id: str) -> None:
+        """Write ``metrics.jsonl`` and ``loss.svg`` of the run anew from its events."""
+        run_dir, events = self.run_dir(run_id), self.events(run_id)
+        write_atomic(metrics_path(run_dir), metrics_text(events))
+        write_atomic(loss_curve_path(run_dir), loss_svg(events, title=f"run {run_id}"))
 
     def publish(self, result: str) -> None:
         """Let ``<output>/lora`` or ``<output>/model`` lead to a result, given relative to the output directory."""

@@ -15,9 +15,11 @@ from backprop.plan.training.arguments import Loadable, load_arguments, lora_argu
 from backprop.plan.training.plan import TrainPlan
 
 
-def load_base(plan: Loadable, model_dir: str, *, in_host_memory: bool = False) -> transformers.PreTrainedModel:
+def load_base(
+    plan: Loadable, model_dir: str, *, in_host_memory: bool = False, card: int = 0
+) -> transformers.PreTrainedModel:
     """The base weights in the planned format. Raises ``BackpropError`` DEP_MODEL_LOAD_FAILED."""
-    arguments = load_arguments(plan, in_host_memory=in_host_memory)
+    arguments = load_arguments(plan, in_host_memory=in_host_memory, card=card)
     arguments["dtype"] = getattr(torch, arguments["dtype"])
     quantization = quantization_arguments(plan)
     if quantization is not None:
@@ -29,9 +31,9 @@ def load_base(plan: Loadable, model_dir: str, *, in_host_memory: bool = False) -
     return model
 
 
-def load_whole(plan: TrainPlan, model_dir: str) -> transformers.PreTrainedModel:
+def load_whole(plan: TrainPlan, model_dir: str, *, card: int = 0) -> transformers.PreTrainedModel:
     """The weights of a model directory or a checkpoint, all of them to be trained; offloaded ones in host memory."""
-    model = load_base(plan, model_dir, in_host_memory=plan.offload is not None)
+    model = load_base(plan, model_dir, in_host_memory=plan.offload is not None, card=card)
     model.requires_grad_(True)
     # transformers refuses to save weights beside a generation configuration that contradicts itself, as some
     # repositories' do; theirs is handed over unchanged when the run ends.

@@ -25,11 +25,13 @@ from backprop.effects.train.recovery import LastStep, Recovery, Start, forget_mo
 from backprop.effects.train.reporting import Emit, Evaluator, StepReporter, Stopper
 from backprop.effects.train.sequences import TrainingBatches
 from backprop.effects.train.targets_alone import targets_alone
-from backprop.effects.train.task import CommitCheckpoint, TrainResult, TrainTask
+from backprop.effects.train.task import CommitCheckpoint, Rows, TrainResult, TrainTask
+from backprop.effects.train.together import Together, as_the_first, together
+from backprop.effects.train.trackers import place_trackers
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.effects.train.translation import is_out_of_memory, translated
 from backprop.plan.errors import BackpropError
-from backprop.plan.events import Pass, Stage
+from backprop.plan.events import Event, Pass, Stage
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
@@ -42,11 +44,25 @@ def train(
     ``card`` is what is watched and ``memory`` what is measured; None takes those of the plan's rail, and the CPU has
     none.
     """
+    with together(plan, task.processes) as group, process_group(plan.offload, processes=task.processes.count):
+        plan, task = as_the_first(group, plan, task)
+        return _train(
+            plan, task, group=group, emit=emit if task.processes.is_first else _silent, card=card, memory=memory
+        )
+
+
+def _silent(_event: Event) -> None:
+    """What the processes that are not the first have to tell."""
+
+
+def _train(
+    plan: TrainPlan, task: TrainTask, *, group: Together, emit: Emit, card: Card | None, memory: CardMemory | None
+) -> TrainResult:
     recovery = Recovery(plan, task.recoveries, emit=emit)
     start, seconds = Start(task.resume_from, task.evaluations), 0.0
-    with quiet_libraries(), stop_requests() as request, _card(plan, card) as watched, process_group(plan.offload):
+    with quiet_libraries(), stop_requests() as request, _card(plan, task, card) as watched:
         monitor = CardMonitor(watched, request, emit=emit) if watched else None
-        surroundings = _Surroundings(task, recovery, request, monitor, memory or _memory(plan), emit)
+        surroundings = _Surroundings(task, recovery, request, monitor, memory or _memory(plan), emit, group)
         while True:
             ended = _train_part(recovery.plan, start, surroundings)
             start, seconds = ended.start, seconds + ended.seconds
@@ -59,8 +75,9 @@ def train(
     return TrainResult(start.step, ended.stopped or ended.ran_out, seconds)
 
 
-def _card(plan: TrainPlan, card: Card | None) -> AbstractContextManager[Card | None]:
-    return nvml_card() if card is None and plan.rail.value is Rail.CUDA else nullcontext(card)
+def _card(plan: TrainPlan, task: TrainTask, card: Card | None) -> AbstractContextManager[Card | None]:
+    watches = card is None and plan.rail.value is Rail.CUDA and task.processes.is_first
+    return nvml_card() if watches else nullcontext(card)
 
 
 def _memory(plan: TrainPlan) -> CardMemory | None:
@@ -77,6 +94,7 @@ class _Surroundings:
     monitor: CardMonitor | None
     memory: CardMemory | None
     emit: Emit
+    group: Together
 
 
 @attrs.frozen
@@ -100,13 +118,14 @@ def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
     emit(Stage("loading the model"))
     model = _load(plan, task, start)
     tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
-    stopper, last_step = Stopper(around.request, emit=emit), LastStep()
+    stopper, last_step = Stopper(around.request, emit=emit, agree=around.group.any), LastStep()
     evaluator = Evaluator(plan, state=start.evaluations, emit=emit) if plan.evaluation else None
     saved = start
 
     def commit(staged: Path, step: int) -> Path:
         nonlocal saved
-        path = task.commit_checkpoint(staged, step)
+        around.group.wait()  # each process has put its random states there
+        path = around.group.from_first(lambda: task.commit_checkpoint(staged, step))
         saved = Start(path, evaluator.state if evaluator else start.evaluations)
         return path
 
@@ -118,23 +137,33 @@ def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
         if evaluator is not None:
             heldout = task.heldout
             assert heldout is not None
-            evaluator.measure = lambda: recovering_heldout_loss(trainer, plan, heldout, around.recovery)
+            evaluator.measure = lambda: _measured(trainer, plan, heldout, around)
         emit(Stage("training"))
         begun = time.perf_counter()
-        ran_out = _runs_out_of_memory(trainer, start)
+        ran_out = _runs_out_of_memory(trainer, start, alone=around.group.processes.count == 1)
         if ran_out and last_step.finished is not None and last_step.finished > saved.step:
             last_step.restore_random_states()
             trainer.save_now()
     return _Ended(saved, ran_out, stopper.stopped, time.perf_counter() - begun)
 
 
-def _runs_out_of_memory(trainer: PlannedTrainer, start: Start) -> bool:
-    """Train; True with the memory of the failed pass given back when it ran out, False when the run ended."""
+def _measured(trainer: PlannedTrainer, plan: TrainPlan, rows: Rows, around: _Surroundings) -> tuple[float, int]:
+    loss, num_tokens = recovering_heldout_loss(trainer, plan, rows, around.recovery, around.group)
+    if plan.trackers:
+        trainer.log({"eval_loss": loss})
+    return loss, num_tokens
+
+
+def _runs_out_of_memory(trainer: PlannedTrainer, start: Start, *, alone: bool) -> bool:
+    """Train; True with the memory of the failed pass given back when it ran out, False when the run ended.
+
+    One of several processes cannot go on with smaller passes while the others wait for its gradients.
+    """
     try:
         trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
         return False
     except Exception as wrong:
-        if not is_out_of_memory(wrong):
+        if not alone or not is_out_of_memory(wrong):
             raise
         # The frames of the failed pass hold its activations.
         traceback.clear_frames(wrong.__traceback__)
@@ -144,9 +173,10 @@ def _runs_out_of_memory(trainer: PlannedTrainer, start: Start) -> bool:
 
 
 def _load(plan: TrainPlan, task: TrainTask, start: Start) -> PeftModel | PreTrainedModel:
+    card = task.processes.local_rank
     if plan.adapter is not None:
-        return add_adapter(plan.adapter, load_base(plan, task.model_dir), base=plan.model)
-    model = load_whole(plan, str(start.checkpoint or task.model_dir))
+        return add_adapter(plan.adapter, load_base(plan, task.model_dir, card=card), base=plan.model)
+    model = load_whole(plan, str(start.checkpoint or task.model_dir), card=card)
     if plan.offload is not None:
         shard(model, plan)
     return model
@@ -160,7 +190,7 @@ def _trainer(
     callbacks: list[TrainerCallback],
     commit: CommitCheckpoint,
 ) -> PlannedTrainer:
-    batches = TrainingBatches(plan, around.task.rows)
+    batches = TrainingBatches(plan, around.task.rows, rank=around.task.processes.rank)
     # What was planned for is the batch that the run began with.
     planned = around.task.planned_memory if not around.recovery.state.num_recoveries else None
     first = FirstBatch(around.memory, planned, emit=around.emit)
@@ -175,7 +205,9 @@ def _trainer(
         staging_dir=around.task.staging_dir,
         commit_checkpoint=commit,
         own_optimizer=own_optimizer(plan),
+        run_name=around.task.run_id,
     )
+    place_trackers(trainer, around.task.run_dir)
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
     first.longest, first.rehearse = batches.longest, trainer.rehearse

@@ -24,6 +24,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains on ``batches`` in their order; the data cursor of a checkpoint is its step times the accumulation."""
 
     _total_train_tokens: int
+    is_sharded = False
+    """Each process holds a part of the weights, so that all of them pass every batch through the model together."""
 
     def __init__(
         self,
@@ -36,13 +38,14 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         staging_dir: Path,
         commit_checkpoint: CommitCheckpoint,
         own_optimizer: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        run_name: str | None = None,
     ) -> None:
         self._batches = batches
         self._staging_dir = staging_dir
         self._commit_checkpoint = commit_checkpoint
         super().__init__(
             model=model,
-            args=_on_one_card(SFTConfig(**sft_arguments(plan, staging_dir=str(staging_dir)))),
+            args=_on_one_card(SFTConfig(**sft_arguments(plan, staging_dir=str(staging_dir), run_name=run_name))),
             # TRL looks at one row to tell text from images; what is trained on comes from get_train_dataloader.
             train_dataset=TableDataset.from_dict({"input_ids": [[0]], "labels": [[0]]}),
             data_collator=batches.collator,
@@ -76,7 +79,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self._total_train_tokens = tokens
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        self.model.save_pretrained(output_dir, save_embedding_layers=False)
+        if self.args.should_save:
+            self.model.save_pretrained(output_dir, save_embedding_layers=False)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         # TRL would write a model card into every checkpoint; the base class writes just the state.
@@ -90,7 +94,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
                 Trainer._save_checkpoint(self, model, trial)
                 self._commit_checkpoint(self._staging_dir / f"checkpoint-{step}", step)
         finally:
-            shutil.rmtree(self._staging_dir, ignore_errors=True)
+            if self.args.should_save:
+                shutil.rmtree(self._staging_dir, ignore_errors=True)
 
 
 def _on_one_card(arguments: SFTConfig) -> SFTConfig:

@@ -8,13 +8,14 @@ import attrs
 
 from backprop.plan.decision import Problem, Refused, warning
 from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.course import resume_command
 from backprop.plan.runs.record import RunRecord
 from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
-from backprop.plan.training.rail import NO_CARD, Rail
+from backprop.plan.training.rail import NO_CARD, Rail, missing_for_mlx, mlx_unavailable
 
 
 @attrs.frozen
@@ -46,6 +47,7 @@ def plan_resume(
     data_fingerprint: str,
     hardware: HardwareFacts,
     software: SoftwareFacts,
+    processes: Processes = SINGLE,
     steps: int | None = None,
 ) -> ResumePlan | Refused:
     """Continue ``record`` from its last good checkpoint, up to ``steps`` in all when that is given.
@@ -65,7 +67,7 @@ def plan_resume(
     problems = (
         *_check_steps(record, from_step, steps),
         *_check_inputs(record, model=model_fingerprint, data=data_fingerprint),
-        *_check_machine(record, hardware, software),
+        *_check_machine(record, hardware, software, processes),
     )
     if problems:
         return Refused(problems)
@@ -141,8 +143,30 @@ def _check_inputs(record: RunRecord, *, model: str, data: str) -> Iterator[Probl
             )
 
 
-def _check_machine(record: RunRecord, hardware: HardwareFacts, software: SoftwareFacts) -> Iterator[Problem]:
+def _check_machine(
+    record: RunRecord, hardware: HardwareFacts, software: SoftwareFacts, processes: Processes
+) -> Iterator[Problem]:
     """A run goes on where it can be computed as it was planned."""
+    planned = record.plan.batch.processes
+    if processes.count != planned:
+        launcher = f"with torchrun --nproc-per-node {planned}" if planned > 1 else "without a launcher"
+        yield Problem(
+            "CONFIG_INVALID_SETTING",
+            f"Run {record.run_id} was planned for {planned} processes, and there are {processes.count}.",
+            where="WORLD_SIZE",
+            hint=f"Resume it {launcher}.",
+        )
+    if record.plan.rail.value is Rail.MLX:
+        if not hardware.is_apple_silicon:
+            yield Problem(
+                "CONFIG_INVALID_SETTING",
+                f"Run {record.run_id} was planned for the MLX rail, which runs on Apple silicon alone.",
+                where=record.run_id,
+                hint="Resume it on the Mac, or start a new run here.",
+            )
+        elif missing := missing_for_mlx(software):
+            yield mlx_unavailable(missing, record.run_id)
+        return
     if record.plan.rail.value is Rail.CUDA and hardware.gpu is None:
         yield Problem(
             "DEP_GPU_NOT_AVAILABLE",

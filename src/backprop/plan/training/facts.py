@@ -9,6 +9,7 @@ from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts, TokenizerFacts
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origins
@@ -24,6 +25,8 @@ class TrainFacts:
     data: DataFacts | Absent
     hardware: HardwareFacts
     software: SoftwareFacts
+    processes: Processes = SINGLE
+    """Those that a launcher has started to train together."""
 
 
 def plan_sequence_length(settings: ModelSettings, model: ModelFacts | Absent, *, origins: Origins) -> Decision[int]:

@@ -45,7 +45,7 @@ def plan_full_precision(
     if unfit is not None:
         return unfit
     asked_float32 = model_settings.dtype is Dtype.FLOAT32
-    if rail is Rail.CPU:
+    if rail is not Rail.CUDA:
         compute = _on_the_cpu(model_settings, training, hardware, origins)
         return check_formats(training, rail, compute) or PrecisionPlan(load_in_4bit=WHOLE_WEIGHTS, compute=compute)
     # float32 weights under half-precision arithmetic are mixed precision: --dtype float32 leaves the arithmetic alone.

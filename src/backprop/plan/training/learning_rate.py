@@ -22,6 +22,8 @@ DEFAULT_RATES: Mapping[TrainMode, Decision[float]] = {
     ),
 }
 DEFAULT_WARMUP_STEPS = 10
+INVERSE_SQRT_TIMESCALE = 10_000
+"""Of the schedule without a warm-up, as in transformers."""
 
 
 @attrs.frozen
@@ -41,6 +43,29 @@ def plan_learning_rate(settings: TrainingSettings, *, steps: int, origins: Origi
         settings.lr_scheduler_type, "default", "The rate falls smoothly to zero at the last step."
     )
     return LearningRatePlan(peak=peak, scheduler=scheduler, warmup_steps=_warmup(settings, steps, origins))
+
+
+def rate_at(plan: LearningRatePlan, step: int, *, steps: int) -> float:
+    """The rate of the update that follows ``step`` finished ones, in a run of ``steps``; as transformers' schedules."""
+    warmup = plan.warmup_steps.value
+    peak, scheduler = plan.peak.value, plan.scheduler.value
+    if scheduler is Scheduler.CONSTANT:
+        return peak
+    if step < warmup:
+        return peak * step / warmup
+    return peak * _after_warmup(scheduler, step - warmup, rest=max(1, steps - warmup), warmup=warmup)
+
+
+def _after_warmup(scheduler: Scheduler, done: int, *, rest: int, warmup: int) -> float:
+    """The share of the peak after ``done`` of the ``rest`` steps that follow the warm-up."""
+    if scheduler is Scheduler.COSINE:
+        return max(0.0, 0.5 * (1 + math.cos(math.pi * done / rest)))
+    if scheduler is Scheduler.LINEAR:
+        return max(0.0, 1 - done / rest)
+    if scheduler is Scheduler.INVERSE_SQRT:
+        timescale = warmup or INVERSE_SQRT_TIMESCALE
+        return 1 / math.sqrt((done + timescale) / timescale)
+    return 1.0
 
 
 def _warmup(settings: TrainingSettings, steps: int, origins: Origins) -> Decision[int]:

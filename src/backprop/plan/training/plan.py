@@ -8,11 +8,12 @@ from backprop.plan.decision import Decision, Problem, Refused, errors_among, war
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts, DatasetFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
+from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer, TrainMode
+from backprop.plan.settings.training import Optimizer, Tracker, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan, plan_adapter
 from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing, plan_update
@@ -27,15 +28,19 @@ from backprop.plan.training.full_precision import Rounding
 from backprop.plan.training.learning_rate import LearningRatePlan, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import LengthPlan, plan_length
 from backprop.plan.training.memory import MemoryBudget
+from backprop.plan.training.mlx import check_mlx
 from backprop.plan.training.mode import check_mode
 from backprop.plan.training.offload import OffloadPlan
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
+from backprop.plan.training.parallel import check_processes, on_fullest_card
 from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
 from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.targets import check_targets
 from backprop.plan.training.throughput import ThroughputPlan, plan_throughput
+from backprop.plan.training.trackers import check_trackers, plan_trackers
+from backprop.plan.training.unsloth import plan_unsloth
 
 _BROKEN_SHOWN = 3
 """Rows that cannot be used which a refusal names; the others are counted."""
@@ -81,6 +86,10 @@ class TrainPlan:
     """How updates are rounded into bfloat16 weights that are trained; None when those are float32, or an adapter's."""
     offload: OffloadPlan | None = None
     """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where the run's numbers go besides its own files."""
+    unsloth: Decision[bool] | None = None
+    """Whether Unsloth loads and patches the model; None where it is not installed, or there is no card."""
 
     @property
     def num_trainable(self) -> int:
@@ -90,12 +99,13 @@ class TrainPlan:
 
 def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> TrainPlan | Refused:
     """Decide everything about a run, or say everything that stands against it."""
-    model, data, hardware, software = facts.model, facts.data, facts.hardware, facts.software
-    rail = plan_rail(settings.training.backend, hardware, origins=origins)
+    model, data, software = facts.model, facts.data, facts.software
+    hardware = on_fullest_card(facts.hardware, facts.processes.count)
+    rail = plan_rail(settings.training.backend, hardware, software, origins=origins)
     full = settings.training.mode is TrainMode.FULL
     absent = [fact.problem for fact in (model, data) if isinstance(fact, Absent)]
     tokenizer, tokenizer_problems = _tokenizer(settings, facts)
-    missing = () if settings.dry_run else check_packages(software, TRAIN_PACKAGES)
+    missing = () if settings.dry_run else _missing(settings, rail, software, origins)
     if isinstance(model, Absent) or isinstance(data, Absent) or isinstance(rail, Problem):
         optimizer = (
             plan_optimizer(
@@ -114,9 +124,10 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         return Refused(tuple(dict.fromkeys((*absent, *errors_among(tokenizer_problems), *missing, *stopped))))
 
     place = Place(model, hardware, software, rail.value)
-    update = plan_update(
+    whole_update = plan_update(
         settings.training, rail=rail.value, hardware=hardware, objective=Objective.SFT, origins=origins
     )
+    update = whole_update.divided(facts.processes.count)
     shape = _sequences(settings, place, data=data, update=update, origins=origins)
     footprint = plan_footprint(settings, place, update=update, sequences=shape.for_memory(data), origins=origins)
     batch = shape.batch(update, footprint.fit if isinstance(footprint, Footprint) else None)
@@ -143,6 +154,14 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         *_check_size(settings, place, footprint, sequences=shape.for_memory(data), data=data, origins=origins),
         *whole.problems,
         *check_mode(settings, origins=origins),
+        *check_mlx(settings, model, rail.value, origins=origins),
+        *check_processes(
+            facts.processes,
+            settings.training,
+            rail=rail.value,
+            hardware=hardware,
+            effective=whole_update.effective,
+        ),
         *_broken_rows(data),
         *(
             problem
@@ -194,7 +213,19 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         mode=settings.training.mode,
         rounding=whole.rounding,
         offload=whole.offload,
+        trackers=plan_trackers(settings.training.report_to, rail.value),
+        unsloth=plan_unsloth(settings, rail.value, software, processes=facts.processes.count, origins=origins),
     )
+
+
+def _missing(
+    settings: TrainSettings, rail: Decision[Rail] | Problem, software: SoftwareFacts, origins: Origins
+) -> tuple[Problem, ...]:
+    """The packages that executing takes and that are not here."""
+    if isinstance(rail, Problem):
+        return check_packages(software, TRAIN_PACKAGES)
+    needed = () if rail.value is Rail.MLX else check_packages(software, TRAIN_PACKAGES)
+    return (*needed, *check_trackers(settings.training.report_to, rail.value, software, origins=origins))
 
 
 def _check_size(
@@ -244,6 +275,7 @@ class _SequencePlan:
             packing=self.packing,
             sequence_length=self.length,
             packed_length=self.packed_length,
+            processes=update.processes,
         )
 
 

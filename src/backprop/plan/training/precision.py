@@ -81,10 +81,11 @@ def check_formats(training: TrainingSettings, rail: Rail, compute: Decision[Numb
         return Problem(
             "CONFIG_INVALID_SETTING", "--bf16 and --fp16 cannot both be on.", where="--bf16, --fp16", hint="Keep one."
         )
-    if rail is Rail.CPU and compute.value is NumberFormat.FLOAT16:
+    if rail is not Rail.CUDA and compute.value is NumberFormat.FLOAT16:
+        place = "CPU" if rail is Rail.CPU else "MLX rail"
         return Problem(
             "CONFIG_INVALID_SETTING",
-            "float16 cannot be trained on the CPU: its gradients underflow and there is no loss scaling.",
+            f"float16 cannot be trained on the {place}: its gradients underflow and there is no loss scaling.",
             where=compute.rule.removeprefix("set by "),
             hint="Use bfloat16 or float32.",
         )
@@ -106,6 +107,10 @@ def plan_compute(
         if hardware.cpu_has_bf16 and may_use_bf16:
             return Decision(NumberFormat.BFLOAT16, "native bf16", "The processor multiplies bfloat16 natively.")
         return Decision(NumberFormat.FLOAT32, "no native bf16", "The processor would emulate bfloat16, slowly.")
+    if rail is Rail.MLX:
+        if may_use_bf16:
+            return Decision(NumberFormat.BFLOAT16, "MLX", "Half of float32's memory, with its range.")
+        return Decision(NumberFormat.FLOAT32, "--no-bf16", "float16 has no loss scaling on the MLX rail.")
     gpu = hardware.gpu
     if gpu is None and may_use_bf16:
         return Decision(NumberFormat.BFLOAT16, "no card is named", "One that multiplies bfloat16 natively is assumed.")
@@ -132,6 +137,8 @@ def _in_4bit(
         )
     if asked is not None:
         return given(origins, "model.load_in_4bit", asked)
+    if rail is Rail.MLX:
+        return Decision(False, "MLX", "NF4 is bitsandbytes' format, which MLX does not read.")
     if rail is Rail.CPU:
         return Decision(False, "CPU", "On the CPU 4-bit weights are slower, and memory is not the limit.")
     if not software.has("bitsandbytes"):

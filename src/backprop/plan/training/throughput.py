@@ -87,6 +87,8 @@ def flops_per_token(model: ModelFacts, *, adapter: AdapterPlan | None, recompute
 
 def _rates(rail: Rail, hardware: HardwareFacts, precision: PrecisionPlan) -> tuple[tuple[float, float] | None, str]:
     gpu = hardware.gpu
+    if rail is Rail.MLX:
+        return None, "no figures are known for Apple chips"
     if rail is Rail.CPU or gpu is None:
         slow, fast = (hardware.num_cpus * rate for rate in CPU_FLOPS_PER_CORE)
         a_core = f"{CPU_FLOPS_PER_CORE[0] / 1e9:.0f} to {CPU_FLOPS_PER_CORE[1] / 1e9:.0f} GFLOP/s a core"

@@ -1,0 +1,61 @@
+"""What the MLX rail does not do, each refused by the setting that asks for it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from backprop.plan.decision import Problem
+from backprop.plan.facts.model import ModelFacts
+from backprop.plan.settings.option import options_of, value_at
+from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.training import Optimizer
+from backprop.plan.settings.verbs.train import TrainSettings
+from backprop.plan.training.rail import Rail
+
+MLX_OPTIMIZERS = (Optimizer.AUTO, Optimizer.ADAMW_TORCH, Optimizer.ADAMW_TORCH_FUSED, Optimizer.SGD)
+"""AdamW in its one MLX form, and plain SGD."""
+TAKES: Mapping[str, tuple[Any, ...]] = {
+    "training.mode": ("lora",),
+    "training.method": ("sft",),
+    "training.fp8": (False, None),
+    "training.fp16": (False, None),
+    "training.optim": tuple(optimizer.value for optimizer in MLX_OPTIMIZERS),
+    "model.load_in_4bit": (False, None),
+    "model.dtype": ("auto", "float32", "bfloat16"),
+    "lora.use_dora": (False,),
+    "lora.init_lora_weights": ("default",),
+}
+"""The values of a setting, by its key, that the rail can carry out; of every other setting it takes all."""
+
+
+def check_mlx(settings: TrainSettings, model: ModelFacts, rail: Rail, *, origins: Origins) -> tuple[Problem, ...]:
+    """CONFIG_INVALID_SETTING for each setting that the MLX rail cannot heed; nothing on another rail."""
+    return (*_settings(settings, origins), *_model(model)) if rail is Rail.MLX else ()
+
+
+def _settings(settings: TrainSettings, origins: Origins) -> Iterator[Problem]:
+    for bound in options_of(TrainSettings):
+        value = value_at(settings, bound)
+        word = value.value if isinstance(value, enum.Enum) else value
+        if bound.key not in TAKES or word in TAKES[bound.key]:
+            continue
+        origin = origins.of(bound.key)
+        shown = bound.flag if word is True else f"{bound.flag} {bound.option.kind.text(value)}"
+        yield Problem(
+            "CONFIG_INVALID_SETTING",
+            f"{shown} is not supported on the MLX rail, which trains LoRA adapters by supervised fine-tuning.",
+            where=origin.name if origin else bound.flag,
+            hint="Leave it out, or use --backend cpu.",
+        )
+
+
+def _model(model: ModelFacts) -> Iterator[Problem]:
+    if model.is_quantized:
+        yield Problem(
+            "CONFIG_INVALID_SETTING",
+            f"{model.name} is stored quantized, which the MLX rail does not load.",
+            where="--model",
+            hint="Name the unquantized model with --model.",
+        )
