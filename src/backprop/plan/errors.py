@@ -87,6 +87,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("DEP_GPU_NOT_AVAILABLE", "No GPU can be used.", "Train on the CPU with --backend cpu."),
         _entry("DEP_FSDP_UNAVAILABLE", "Offloading full fine-tuning to host memory needs NCCL, which is not here.", "Leave out --full-ft-offload, or use --mode lora."),
         _entry("DEP_MLX_UNAVAILABLE", "The MLX rail needs mlx-lm, which is not installed.", "Install it with pip install mlx-lm, or use --backend cpu.", exit_code=1),
+        _entry("DEP_UNSLOTH_FAILED", "Unsloth is installed and cannot load the model.", "The run goes on without it; --no-unsloth leaves it out."),
         _entry("DEP_PACKAGE_MISSING", "A package that this needs is not installed.", "Install the package named.", exit_code=1),
         _entry("HUB_UNREACHABLE", "The Hub cannot be reached.", "Check the connection, or give a local directory.", exit_code=69, retryable=True),
         _entry("HUB_RESPONSE_UNKNOWN", "The Hub answered with an error.", "Try again later.", retryable=True),

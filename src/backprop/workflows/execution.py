@@ -31,6 +31,7 @@ from backprop.plan.events import (
     Started,
 )
 from backprop.plan.export.card import model_card
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.memory.term import TermName
 from backprop.plan.redaction import redact
 from backprop.plan.runs.checkpoint import checkpoint_name
@@ -63,6 +64,8 @@ class Run:
     store: HistoryStore
     record: RunRecord
     emit: Emit
+    processes: Processes = SINGLE
+    """Those that train it together; this is the first of them."""
 
     @property
     def plan(self) -> TrainPlan:
@@ -124,6 +127,7 @@ def _train(run: Run, *, rows: RowSinks, checkpoint: Checkpoint | None, evaluatio
         planned_memory=_planned_memory(run.plan),
         run_id=run.record.run_id,
         run_dir=run.directory,
+        processes=run.processes,
     )
 
     def tell(event: Event) -> None:

@@ -18,14 +18,16 @@ from backprop.effects.train.session import train
 from backprop.effects.train.task import PlannedMemory, TrainResult, TrainTask
 from backprop.plan.data.order import epoch_order
 from backprop.plan.events import Event, Step
+from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource
 from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
-from tests.plan.training.worlds import CPU_MACHINE, dataset, planned, settings, tokens, world
+from tests.plan.training.worlds import CPU_MACHINE, INSTALLED, dataset, planned, settings, tokens, world
 
 Row = tuple[list[int], list[int]]
+MACHINE = attrs.evolve(CPU_MACHINE, cpu_has_bf16=False)
 
 
 class ListRows:
@@ -56,7 +58,14 @@ def make_rows(count: int, *, seed: int = 0, longest: int = 40) -> list[Row]:
 
 
 def make_plan(
-    model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = None, processes: int = 1, **groups: Any
+    model_dir: Path,
+    rows: list[Row],
+    *,
+    heldout: list[Row] | None = None,
+    processes: int = 1,
+    machine: HardwareFacts = MACHINE,
+    packages: tuple[tuple[str, str], ...] = INSTALLED,
+    **groups: Any,
 ) -> TrainPlan:
     def facts_of(some: list[Row]) -> Any:
         lengths: dict[int, int] = {}
@@ -71,7 +80,8 @@ def make_plan(
     facts = world(
         data=facts_of(rows),
         heldout=facts_of(heldout) if heldout else None,
-        hardware=attrs.evolve(CPU_MACHINE, cpu_has_bf16=False),
+        hardware=machine,
+        packages=packages,
     )
     assert isinstance(facts.model, ModelFacts)
     tiny = attrs.evolve(facts.model, name=str(model_dir), directory=str(model_dir), source=ModelSource.DIRECTORY)

@@ -30,6 +30,7 @@ from backprop.effects.train.together import Together, as_the_first, together
 from backprop.effects.train.trackers import place_trackers
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.effects.train.translation import is_out_of_memory, translated
+from backprop.effects.train.unsloth import load_with_unsloth, wanted
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event, Pass, Stage
 from backprop.plan.training.plan import TrainPlan
@@ -116,7 +117,7 @@ def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
     """
     task, emit = around.task, around.emit
     emit(Stage("loading the model"))
-    model = _load(plan, task, start)
+    model = _load(plan, task, start, emit=emit)
     tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
     stopper, last_step = Stopper(around.request, emit=emit, agree=around.group.any), LastStep()
     evaluator = Evaluator(plan, state=start.evaluations, emit=emit) if plan.evaluation else None
@@ -172,8 +173,12 @@ def _runs_out_of_memory(trainer: PlannedTrainer, start: Start, *, alone: bool) -
     return True
 
 
-def _load(plan: TrainPlan, task: TrainTask, start: Start) -> PeftModel | PreTrainedModel:
+def _load(plan: TrainPlan, task: TrainTask, start: Start, *, emit: Emit) -> PeftModel | PreTrainedModel:
     card = task.processes.local_rank
+    if plan.adapter is not None and wanted(plan):
+        model = load_with_unsloth(plan, plan.adapter, task.model_dir, emit=emit)
+        if model is not None:
+            return model
     if plan.adapter is not None:
         return add_adapter(plan.adapter, load_base(plan, task.model_dir, card=card), base=plan.model)
     model = load_whole(plan, str(start.checkpoint or task.model_dir), card=card)

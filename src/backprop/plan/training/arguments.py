@@ -101,6 +101,19 @@ def unsloth_arguments(plan: TrainPlan) -> dict[str, Any]:
     }
 
 
+def unsloth_adapter_arguments(plan: TrainPlan, adapter: AdapterPlan) -> dict[str, Any]:
+    """Keyword arguments of ``FastLanguageModel.get_peft_model``."""
+    return {
+        "r": adapter.rank.value,
+        "lora_alpha": adapter.alpha.value,
+        "lora_dropout": adapter.dropout,
+        "target_modules": list(adapter.targets.value),
+        "bias": "none",
+        "use_gradient_checkpointing": plan.gradient_checkpointing.value,
+        "random_state": adapter.seed,
+    }
+
+
 def adapter_config(adapter: AdapterPlan, base: ModelFacts) -> dict[str, Any]:
     """PEFT's ``adapter_config.json``, for a rail that writes it without PEFT; what is not here PEFT fills in."""
     return {

@@ -59,3 +59,19 @@ def _model(model: ModelFacts) -> Iterator[Problem]:
             where="--model",
             hint="Name the unquantized model with --model.",
         )
+
+
+def mlx_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What mlx-lm must read besides a ``config.json``.
+
+    It looks for the rotary base at the top level alone, where transformers 5 writes a group. Models with several
+    groups, one a kind of layer, are left to mlx-lm.
+    """
+    rotary = config.get("rope_parameters")
+    if not isinstance(rotary, Mapping) or "rope_theta" not in rotary:
+        return {}
+    found: dict[str, Any] = {"rope_theta": rotary["rope_theta"]}
+    if rotary.get("rope_type", "default") != "default":
+        scaling = {key: value for key, value in rotary.items() if key != "rope_theta"}
+        found["rope_scaling"] = {**scaling, "type": rotary["rope_type"]}
+    return {key: value for key, value in found.items() if config.get(key) is None}
