@@ -15,6 +15,7 @@ from backprop.effects.files.token_store import TokenStore
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.train.loading import add_adapter, load_base
 from backprop.effects.train.reporting import StepReporter
+from backprop.effects.train.unsloth import wanted
 from backprop.plan.data.order import epoch_order
 from backprop.plan.decision import Decision
 from backprop.plan.events import Event, Step
@@ -34,6 +35,7 @@ from tests.tiny import make_tiny_model, write_conversations
 
 FULL = PrecisionPlan(Decision(False, "", ""), Decision(NumberFormat.FLOAT32, "", ""))
 ON_A_CARD = "the machine has a card"
+WITH_UNSLOTH = "the machine has a card, and Unsloth is installed"
 HOLDOUT = {"data.eval_split": "0.2"}
 CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "model.name": ("{other_model}", {}, ""),
@@ -71,6 +73,8 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "training.fp16": ("true", {}, ON_A_CARD),
     "training.seed": ("7", {}, ""),
     "training.backend": ("cpu", {}, ON_A_CARD),
+    "training.use_unsloth": ("false", {}, WITH_UNSLOTH),
+    "training.report_to": ("tensorboard", {}, ""),
     "training.mode": ("full", {}, ""),
     "training.full_ft_offload": ("true", {"training.mode": "full"}, ""),
     "lora.use_dora": ("true", {}, ""),
@@ -148,7 +152,9 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
     base = {"model.name": "{model}", "data.dataset_name": "{data}"}
     found = resolved({**base, **values}, files)
     with observed(found.settings, origins=found.origins, keep_rows=True, emit=lambda _: None) as seen:
-        facts = attrs.evolve(seen.facts, hardware=card(24)) if machine == ON_A_CARD else seen.facts
+        facts = attrs.evolve(seen.facts, hardware=card(24)) if machine else seen.facts
+        packages = (*facts.software.packages, *((("unsloth", "2026.1"),) if machine == WITH_UNSLOTH else ()))
+        facts = attrs.evolve(facts, software=attrs.evolve(facts.software, packages=packages))
         plan = plan_train(found.settings, facts, origins=found.origins)
         if not isinstance(plan, TrainPlan):
             return plan
@@ -160,6 +166,7 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
             "adapter": plan.adapter and initial_weights(plan, plan.adapter),
             "full": (plan.mode, plan.rounding and plan.rounding.value, plan.offload and plan.offload.backend),
             "load": (plan.model.directory, load_arguments(plan), quantization_arguments(plan)),
+            "loader": wanted(plan),
             "packed": plan.batch.packed_length.value if plan.batch.packed_length else None,
             "order": tuple(epoch_order(plan.length.sequences, seed=plan.seed, epoch=0, shuffle=plan.shuffle)),
             "kept": plan_retention(range(10), best_step=None, keep=plan.checkpoints.keep),

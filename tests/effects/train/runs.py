@@ -100,7 +100,7 @@ class Trained:
         return [e.loss for e in self.events if isinstance(e, Step)]
 
     def weights(self, step: int) -> dict[str, torch.Tensor]:
-        (file,) = (self.directory / f"checkpoint-{step}").glob("*.safetensors")
+        (file,) = (self.directory / f"checkpoint-{step}").glob("*model.safetensors")
         loaded: dict[str, torch.Tensor] = load_file(file)
         return loaded
 
@@ -138,6 +138,8 @@ def run(
         evaluations=EvaluationState(),
         commit_checkpoint=commit,
         planned_memory=planned_memory,
+        run_id="20260101-120000-aaaa",
+        run_dir=directory,
         processes=processes,
     )
     return Trained(train(plan, task, emit=emit, card=card, memory=memory), events, directory)

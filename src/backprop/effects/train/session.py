@@ -27,7 +27,7 @@ from backprop.effects.train.sequences import TrainingBatches
 from backprop.effects.train.targets_alone import targets_alone
 from backprop.effects.train.task import CommitCheckpoint, Rows, TrainResult, TrainTask
 from backprop.effects.train.together import Together, as_the_first, together
-from backprop.effects.train.trackers import place_trackers
+from backprop.effects.train.trackers import place_trackers, report_evaluation
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.effects.train.translation import is_out_of_memory, translated
 from backprop.effects.train.unsloth import load_with_unsloth, wanted
@@ -151,7 +151,7 @@ def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
 def _measured(trainer: PlannedTrainer, plan: TrainPlan, rows: Rows, around: _Surroundings) -> tuple[float, int]:
     loss, num_tokens = recovering_heldout_loss(trainer, plan, rows, around.recovery, around.group)
     if plan.trackers:
-        trainer.log({"eval_loss": loss})
+        report_evaluation(trainer, loss)
     return loss, num_tokens
 
 

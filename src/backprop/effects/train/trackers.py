@@ -16,3 +16,10 @@ def place_trackers(trainer: Trainer, run_dir: Path | None) -> None:
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None and run_dir is not None:
             callback.logging_dir = str(run_dir / "tensorboard")
+
+
+def report_evaluation(trainer: Trainer, loss: float) -> None:
+    """Tell the trackers a held-out loss, between the end of a step and that step's own report, which is still due."""
+    is_due = trainer.control.should_log
+    trainer.log({"eval_loss": loss})
+    trainer.control.should_log = is_due
