@@ -19,6 +19,7 @@ CODE = re.compile(rf"(?:{'|'.join(f.value for f in Family)})_[A-Z_]+")
 EXIT_CODES = {
     "INPUT_PATH_UNUSABLE": 77,
     "INPUT_DATASET_VALIDATION_FAILED": 65,
+    "DEP_MLX_UNAVAILABLE": 1,
     "DEP_PACKAGE_MISSING": 1,
     "HUB_UNREACHABLE": 69,
     "RUNTIME_TRAINING_ABORTED": 130,

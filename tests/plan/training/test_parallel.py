@@ -35,7 +35,12 @@ def cards(*free_gib: float) -> HardwareFacts:
 def test_all_processes_together_see_the_rows_of_one_in_equally_many_passes(
     size: int, passes: int, count: int, seed: int
 ) -> None:
-    asked = {"per_device_train_batch_size": size, "gradient_accumulation_steps": passes, "max_steps": 3, "seed": seed}
+    asked: dict[str, Any] = {
+        "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": passes,
+        "max_steps": 3,
+        "seed": seed,
+    }
     shared, alone = answer(Processes(count, local_count=count), **asked), answer(SINGLE, **asked)
     assert isinstance(alone, TrainPlan)
     if size * passes % count:
