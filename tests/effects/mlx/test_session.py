@@ -19,8 +19,9 @@ pytest.importorskip("mlx_lm", reason="mlx-lm is not installed: pip install 'mlx[
 import mlx.core as mx
 import numpy as np
 import torch
+from mlx_lm.models.llama import TransformerBlock
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from backprop.effects.mlx.learner import Learner
 from backprop.effects.mlx.model import load_adapted, peft_weights, set_peft_weights
@@ -111,7 +112,35 @@ def test_from_the_same_weights_both_rails_have_the_same_losses_for_ten_steps(
         np.testing.assert_allclose(np.array(found[name]), tensor.numpy(), atol=2e-3)
 
 
-def test_the_converted_adapter_gives_the_logits_of_the_trained_one(model_dir: Path, tmp_path: Path) -> None:
+def of_family(directory: Path, config: PretrainedConfig) -> Path:
+    """A tiny model of another family beside the same tokenizer."""
+    make_tiny_model(directory)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    return directory
+
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 259,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+SCALED = {"rope_type": "linear", "factor": 4.0, "rope_theta": 20000.0}
+FAMILIES = {
+    "llama": LlamaConfig(**SHAPE, rope_parameters={"rope_type": "default", "rope_theta": 500000.0}),
+    "llama-scaled": LlamaConfig(**SHAPE, rope_parameters=SCALED),
+    "qwen2": Qwen2Config(**SHAPE),
+    "qwen3": Qwen3Config(**SHAPE, head_dim=16),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_converted_adapter_gives_the_logits_of_the_trained_one(family: str, tmp_path: Path) -> None:
+    model_dir = of_family(tmp_path / "model", FAMILIES[family])
     plan = on_a_mac(model_dir, training={"max_steps": 6, "learning_rate": 2e-2})
     done = mlx_run(plan, tmp_path / "run")
     assert plan.adapter is not None
@@ -181,6 +210,17 @@ def test_how_an_update_is_divided_into_passes_makes_no_difference(model_dir: Pat
         losses.append(mlx_run(on_a_mac(model_dir, training=asked), tmp_path / str(size)).losses)
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert losses[2] == pytest.approx(losses[0], abs=1e-5)
+
+
+def test_recomputed_activations_make_no_difference(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # mlx-lm changes the class of the layers; afterwards it is as before.
+    monkeypatch.setattr(TransformerBlock, "__call__", TransformerBlock.__call__)
+    asked: dict[str, Any] = {"training": {"max_steps": 3, "learning_rate": 1e-2, "logging_steps": 1}}
+    kept = mlx_run(on_a_mac(model_dir, **asked), tmp_path / "kept")
+    plan = on_a_mac(model_dir, **asked, lora={"use_gradient_checkpointing": True})
+    assert mlx_run(plan, tmp_path / "recomputed").losses == pytest.approx(kept.losses, abs=1e-5)
 
 
 def test_the_rail_needs_no_torch() -> None:

@@ -82,6 +82,16 @@ def test_memory_is_planned_for_the_card_that_has_least() -> None:
     assert on_fullest_card(two, 1) == two
 
 
+def test_two_cards_are_expected_to_take_half_the_time() -> None:
+    named = attrs.evolve(cards(20, 20), gpus=(attrs.evolve(cards(20).gpus[0], name="NVIDIA A100-SXM4-80GB"),) * 2)
+    both, one = answer(Processes(2, local_count=2), hardware=named), answer(SINGLE, hardware=named)
+    assert isinstance(both, TrainPlan)
+    assert isinstance(one, TrainPlan)
+    longest, of_two = one.throughput.seconds(100), both.throughput.seconds(100)
+    assert longest is not None
+    assert of_two == pytest.approx([seconds / 2 for seconds in longest])
+
+
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [

@@ -203,6 +203,7 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
             recomputes=footprint.fit.gradient_checkpointing.value,
             sequence=shape.for_memory(data).longest,
             tokens_per_step=None if length.tokens is None else length.tokens / steps,
+            cards=update.processes,
         ),
         evaluation=evaluation,
         checkpoints=checkpoints,

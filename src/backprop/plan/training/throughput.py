@@ -56,9 +56,12 @@ def plan_throughput(
     recomputes: bool,
     sequence: int,
     tokens_per_step: float | None,
+    cards: int = 1,
 ) -> ThroughputPlan:
-    """The work of a token, and the rates that the hardware may reach."""
+    """The work of a token, and the rates that the hardware may reach; several cards are taken for equal."""
     rates, basis = _rates(rail, hardware, precision)
+    if rail is Rail.CUDA and cards > 1 and rates is not None:
+        rates, basis = (cards * rates[0], cards * rates[1]), f"{cards} cards, each at {basis}"
     return ThroughputPlan(
         flops_per_token=flops_per_token(model, adapter=adapter, recomputes=recomputes, sequence=sequence),
         tokens_per_step=tokens_per_step,
