@@ -28,6 +28,7 @@ from tests.plan.training.worlds import CPU_MACHINE, INSTALLED, dataset, planned,
 
 Row = tuple[list[int], list[int]]
 MACHINE = attrs.evolve(CPU_MACHINE, cpu_has_bf16=False)
+PACKAGES = (("bitsandbytes", "0.50"), *INSTALLED)
 
 
 class ListRows:
@@ -64,7 +65,7 @@ def make_plan(
     heldout: list[Row] | None = None,
     processes: int = 1,
     machine: HardwareFacts = MACHINE,
-    packages: tuple[tuple[str, str], ...] = INSTALLED,
+    packages: tuple[tuple[str, str], ...] = PACKAGES,
     **groups: Any,
 ) -> TrainPlan:
     def facts_of(some: list[Row]) -> Any:
