@@ -13,6 +13,8 @@ from backprop.effects.probe.processes import observe_processes
 from backprop.plan.decision import Refused
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.processes import SINGLE, Processes
+from backprop.plan.memory.objective import Objective
+from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.training.order import micro_batches, updates
@@ -72,6 +74,25 @@ def test_processes_that_cannot_train_together_are_refused(
     assert isinstance(refused, Refused)
     (problem,) = (p for p in refused.problems if words in p.message)
     assert (problem.code, problem.where) == ("CONFIG_INVALID_SETTING", "WORLD_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("groups", "flag"),
+    [
+        ({"training": {"method": Objective.ORPO}}, "--method orpo"),
+        ({"training": {"fp8": True}}, "--fp8"),
+        ({"lora": {"init_lora_weights": AdapterInit.PISSA}}, "--init-lora-weights pissa"),
+    ],
+)
+def test_what_one_process_alone_does_is_refused_of_several_and_not_of_one(
+    groups: dict[str, dict[str, Any]], flag: str
+) -> None:
+    alone = attrs.evolve(world(hardware=cards(20, 20)))
+    several = attrs.evolve(alone, processes=Processes(2, local_count=2))
+    assert isinstance(plan_train(settings(**groups), alone, origins=Origins()), TrainPlan)
+    refused = plan_train(settings(**groups), several, origins=Origins())
+    assert isinstance(refused, Refused)
+    assert [p.where for p in refused.problems if p.message.startswith(f"{flag} has not been run")] == ["WORLD_SIZE"]
 
 
 def test_memory_is_planned_for_the_card_that_has_least() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from backprop.plan.memory.objective import Objective
+from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.training import TrainMode
 from tests.plan.training.worlds import INSTALLED, card, planned, settings, world
 
@@ -24,6 +26,9 @@ def test_unsloth_is_used_where_it_is_installed_on_a_card() -> None:
         {"training": {"use_unsloth": False}},
         {"training": {"mode": TrainMode.FULL}},
         {"lora": {"use_dora": True}},
+        {"lora": {"init_lora_weights": AdapterInit.PISSA}, "model": {"load_in_4bit": False}},
+        {"training": {"fp8": True}},
+        {"training": {"method": Objective.ORPO}},
     ],
 )
 def test_it_is_not_used_against_the_user_or_where_it_does_not_fit(groups: dict[str, Any]) -> None:
