@@ -91,7 +91,7 @@ def test_each_change_that_a_refusal_names_is_accepted(settings: TrainSettings, f
 
 
 def _place(settings: TrainSettings, facts: TrainFacts) -> tuple[Place, Sequences]:
-    rail = plan_rail(settings.training.backend, facts.hardware, origins=Origins())
+    rail = plan_rail(settings.training.backend, facts.hardware, facts.software, origins=Origins())
     assert not isinstance(facts.model, Absent)
     assert not isinstance(facts.data, Absent)
     assert isinstance(rail, Decision)

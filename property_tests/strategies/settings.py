@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from backprop.plan.settings.kinds import Choice, ModelName, Names, Real, Switch, Whole, Words, model_name
+from backprop.plan.settings.kinds import Choice, ModelName, Names, Real, Several, Switch, Whole, Words, model_name
 from backprop.plan.settings.option import BoundOption, options_of
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -44,11 +44,18 @@ def names() -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(name, min_size=1, max_size=4).map(tuple)
 
 
+def several(kind: Several) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Some of the members, in any order, or none."""
+    some = [member for member in kind.members if member is not kind.nothing]
+    return st.lists(st.sampled_from(some), unique=True).map(tuple)
+
+
 VALUES: dict[type[Any], Callable[[Any], st.SearchStrategy[Any]]] = {
     Whole: wholes,
     Real: reals,
     Switch: lambda _: st.booleans(),
     Choice: lambda kind: st.sampled_from(tuple(kind.members)),
+    Several: several,
     Words: lambda _: words(),
     ModelName: lambda _: words().map(model_name),
     Names: lambda _: names(),

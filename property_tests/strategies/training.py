@@ -110,11 +110,16 @@ TOKENIZER = TokenizerFacts(
 )
 
 
+OPTIONAL = tuple((name, "1.0") for name in ("mlx", "mlx-lm", "unsloth"))
+"""What changes the way of a run where it is installed."""
+
+
 @st.composite
 def train_facts(draw: st.DrawFn, *, is_roomy: bool = True) -> TrainFacts:
     """A world in which training is possible, or, when not roomy, in which memory may be short."""
     packages = [("bitsandbytes", "0.50")] if draw(st.booleans()) else []
     packages += [(name, "1.0") for name in (*TRAIN_PACKAGES, "torchao")]
+    packages += draw(st.lists(st.sampled_from(OPTIONAL), unique=True))
     return TrainFacts(
         model=draw(models()),
         tokenizer=TOKENIZER,
@@ -160,6 +165,7 @@ def train_settings(draw: st.DrawFn) -> TrainSettings:
         early_stopping=draw(st.none() | st.integers(1, 5)),
         save_steps=draw(st.integers(1, 1000)),
         seed=draw(st.integers(0, 2**32 - 1)),
+        use_unsloth=draw(st.booleans()),
     )
     lora = LoraSettings(
         preset=draw(st.sampled_from(LoraPreset)),

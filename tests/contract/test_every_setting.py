@@ -17,6 +17,7 @@ from backprop.effects.files.token_store import TokenStore
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.train.loading import load_adapted
 from backprop.effects.train.reporting import StepReporter
+from backprop.effects.train.unsloth import wanted
 from backprop.plan.data.order import epoch_order
 from backprop.plan.decision import Decision
 from backprop.plan.events import Event, Step
@@ -49,7 +50,8 @@ FULL = PrecisionPlan(Decision(False, "", ""), Decision(NumberFormat.FLOAT32, "",
 ON_A_CARD = "the machine has a card"
 TRACES = {"data.dataset_name": "{traces}", "data.reasoning_trace": "true"}
 ON_A_HOPPER_CARD = "it multiplies float8"
-MACHINES = {ON_A_CARD: card(24), ON_A_HOPPER_CARD: card(80, (9, 0))}
+WITH_UNSLOTH = "the machine has a card, and Unsloth is installed"
+MACHINES = {ON_A_CARD: card(24), ON_A_HOPPER_CARD: card(80, (9, 0)), WITH_UNSLOTH: card(24)}
 """By what a setting needs; other settings see the machine that the test runs on."""
 HOLDOUT = {"data.eval_split": "0.2"}
 PAIRS = {"data.dataset_name": "{pairs}"}
@@ -94,6 +96,8 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "training.fp16": ("true", {}, ON_A_CARD),
     "training.seed": ("7", {}, ""),
     "training.backend": ("cpu", {}, ON_A_CARD),
+    "training.use_unsloth": ("false", {}, WITH_UNSLOTH),
+    "training.report_to": ("tensorboard", {}, ""),
     "training.mode": ("full", {}, ""),
     "training.method": ("orpo", SIMPO, ""),
     "training.orpo_beta": ("0.2", ORPO, ""),
@@ -207,7 +211,8 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
     with observed(found.settings, origins=found.origins, keep_rows=True, emit=lambda _: None) as seen:
         # bfloat16 is what some processors take by themselves.
         hardware = MACHINES.get(machine, attrs.evolve(seen.facts.hardware, cpu_has_bf16=False))
-        installed = (*seen.facts.software.packages, ("torchao", "any"))
+        unsloth = (("unsloth", "2026.1"),) if machine == WITH_UNSLOTH else ()
+        installed = (*seen.facts.software.packages, ("torchao", "any"), *unsloth)
         software = attrs.evolve(seen.facts.software, packages=installed)
         facts = attrs.evolve(seen.facts, hardware=hardware, software=software)
         plan = plan_train(found.settings, facts, origins=found.origins)
@@ -223,6 +228,7 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
             "full": (own_optimizer_arguments(plan), plan.offload and plan.offload.backend),
             "float8": plan.precision.float8 and plan.precision.float8.layers.value,
             "load": (plan.model.directory, load_arguments(plan), quantization_arguments(plan)),
+            "loader": wanted(plan),
             "packed": plan.batch.packed_length.value if plan.batch.packed_length else None,
             "order": tuple(epoch_order(plan.length.sequences, seed=plan.seed, epoch=0, shuffle=plan.shuffle)),
             "kept": plan_retention(range(10), best_step=None, keep=plan.checkpoints.keep),

@@ -26,6 +26,17 @@ def test_a_run_goes_from_the_data_to_an_adapter_that_answers(tmp_path: Path, mod
     assert leftovers(tmp_path / "output") == []
 
 
+def test_the_loss_of_every_run_is_drawn_and_written_down(tmp_path: Path, model: str, data: str) -> None:
+    done = backprop("train", "-m", model, "-d", data, *STEPS, "--json", cwd=tmp_path).data
+    run_dir = Path(done["run_dir"])
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["loss"] == done["last_loss"]
+    drawing = (run_dir / "loss.svg").read_text(encoding="utf-8")
+    assert f"training loss {done['last_loss']:.4f}" in drawing
+    assert drawing.endswith("</svg>\n")
+
+
 def test_what_is_printed_by_a_dry_run_is_what_runs(tmp_path: Path, model: str, data: str) -> None:
     dry = backprop("train", "-m", model, "-d", data, *STEPS, "--dry-run", "--json", cwd=tmp_path).data
     assert not (tmp_path / "output").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backprop.cli.style import Style
 from backprop.plan.settings.commands import COMMANDS, Command, Tier, family_of
-from backprop.plan.settings.kinds import Choice, Names, Real, Switch, Whole
+from backprop.plan.settings.kinds import Choice, Names, Real, Several, Switch, Whole
 from backprop.plan.settings.log import LogSettings
 from backprop.plan.settings.option import BoundOption, options_of
 
@@ -93,7 +93,7 @@ def _placeholder(bound: BoundOption) -> str:
     option = bound.option
     if option.metavar:
         return option.metavar
-    if isinstance(option.kind, Choice):
+    if isinstance(option.kind, (Choice, Several)):
         return "|".join(option.kind.words)
     return {Whole: "N", Real: "X", Names: "NAMES"}.get(type(option.kind), "TEXT")
 
@@ -111,7 +111,7 @@ def _row(bound: BoundOption, style: Style, *, everything: bool) -> tuple[str, st
     if len(name) > 34:  # a long list of choices would squeeze the text beside it
         kind, dots = bound.option.kind, "" if bound.negative_flag else " …"
         name = f"{', '.join(sorted(bound.option.flags, key=len))}{dots}"
-        text += f" One of: {', '.join(kind.words)}." if isinstance(kind, Choice) else ""
+        text += f" One of: {', '.join(kind.words)}." if isinstance(kind, (Choice, Several)) else ""
         text += f" Off: {bound.negative_flag}." if bound.negative_flag else ""
     return style.cyan(name), text
 

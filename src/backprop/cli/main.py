@@ -21,6 +21,7 @@ from backprop.effects.configuration import observe_configuration
 from backprop.effects.files.os_errors import os_code
 from backprop.effects.files.user_config import user_config_file
 from backprop.effects.log import configure_logging
+from backprop.effects.probe.processes import observe_processes
 from backprop.plan.decision import Problem, Refused, Severity, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.exit_code import SUCCESS, exit_code_for
@@ -31,6 +32,8 @@ from backprop.plan.settings.resolve import Origins, Resolved, resolve
 from backprop.plan.wire.outcome import Outcome, Status, failed, refused
 from backprop.workflows.request import Request
 
+SHARED = ("train", "resume")
+"""Commands that a launcher may start several times at once, to share their work."""
 PAGER_WIDTH = 100
 """Columns of help that does not go to a terminal."""
 
@@ -89,10 +92,12 @@ def _carry_out(argv: Sequence[str], talk: Talk) -> Outcome | str:
     if arguments.wish or arguments.command is None:
         return _wish(arguments, talk.out)
     command = arguments.command
+    talk.is_heard = command.name not in SHARED or observe_processes(os.environ).is_first
     resolved = _resolved(arguments, command, talk)
     if isinstance(resolved, Refused):
         return refused(command.name, resolved.problems)
-    configure_logging(talk.log)
+    if talk.is_heard:
+        configure_logging(talk.log)
     if command.tier is Tier.DEPRECATED:
         talk.tell([_deprecated(command)])
     progress = Progress(talk)

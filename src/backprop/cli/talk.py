@@ -24,7 +24,7 @@ from backprop.plan.settings.log import LogFormat, LogSettings
 from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import environment_layer, resolve
 from backprop.plan.wire.envelope import envelope_json, problem_json
-from backprop.plan.wire.outcome import Outcome
+from backprop.plan.wire.outcome import Outcome, Status
 
 _LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING}
 
@@ -38,6 +38,8 @@ class Talk:
         log = resolve(LogSettings, (log_flags(argv), variables))
         self.log = LogSettings() if isinstance(log, Refused) else log.settings
         self.command: Command | None = None
+        self.is_heard = True
+        """Not so in a process that only helps another one with the same command."""
         self.trace = ""
         self.text = ""
         """What stdout gets of the report."""
@@ -46,7 +48,11 @@ class Talk:
         self.err = _style(sys.stderr, columns)
 
     def finish(self, outcome: Outcome | str) -> None:
-        """Print how it ended, or the text that was asked for."""
+        """Print how it ended, or the text that was asked for; who is not heard tells nothing but a failure."""
+        if not self.is_heard:
+            if isinstance(outcome, Outcome) and outcome.status is Status.FAILED:
+                self.tell(outcome.problems)
+            return
         if isinstance(outcome, str):
             _print(outcome)
             return
@@ -78,7 +84,9 @@ class Progress:
         self._listener: Any = None
 
     def __call__(self, event: Any) -> None:
-        """Tell one event. A reader that has gone, as of ``| head``, does not stop the work."""
+        """Tell one event, where anybody listens. A reader that has gone, as of ``| head``, does not stop the work."""
+        if not self._talk.is_heard:
+            return
         try:
             self._tell(event)
         except BrokenPipeError:

@@ -19,6 +19,7 @@ _TORCH_GENERATE = "backprop.effects.generate:generate"
 EXECUTORS: Mapping[tuple[Rail, str], str] = {
     (Rail.CUDA, "train"): _TORCH_TRAIN,
     (Rail.CPU, "train"): _TORCH_TRAIN,
+    (Rail.MLX, "train"): "backprop.effects.mlx.session:train",
     (Rail.CUDA, "generate"): _TORCH_GENERATE,
     (Rail.CPU, "generate"): _TORCH_GENERATE,
 }

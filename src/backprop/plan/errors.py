@@ -93,6 +93,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("DEP_MODEL_LOAD_FAILED", "The model cannot be loaded.", "Check that the model's files are complete.", retryable=True),
         _entry("DEP_GPU_NOT_AVAILABLE", "No GPU can be used.", "Train on the CPU with --backend cpu."),
         _entry("DEP_FSDP_UNAVAILABLE", "Offloading full fine-tuning to host memory needs NCCL, which is not here.", "Leave out --full-ft-offload, or use --mode lora."),
+        _entry("DEP_MLX_UNAVAILABLE", "The MLX rail needs mlx-lm, which is not installed.", "Install it with pip install mlx-lm, or use --backend cpu.", exit_code=1),
+        _entry("DEP_UNSLOTH_FAILED", "Unsloth is installed and cannot load the model.", "The run goes on without it; --no-unsloth leaves it out."),
         _entry("DEP_PACKAGE_MISSING", "A package that this needs is not installed.", "Install the package named.", exit_code=1),
         _entry("DEP_OLLAMA_UNAVAILABLE", "Ollama cannot be reached, or answers with an error.", "Start it with `ollama serve`, or set OLLAMA_HOST.", retryable=True),
         _entry("DEP_OLLAMA_REGISTRATION_FAILED", "Ollama did not take the model.", "See whether `backprop ollama list` answers, and try again.", retryable=True),

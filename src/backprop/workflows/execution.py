@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from backprop.plan.events import (
 )
 from backprop.plan.export.card import Card, Shape, model_card
 from backprop.plan.export.trained import Trained
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.memory.term import TermName
 from backprop.plan.redaction import redact
 from backprop.plan.runs.checkpoint import checkpoint_name
@@ -64,6 +66,8 @@ class Run:
     store: HistoryStore
     record: RunRecord
     emit: Emit
+    processes: Processes = SINGLE
+    """Those that train it together; this is the first of them."""
 
     @property
     def plan(self) -> TrainPlan:
@@ -123,6 +127,9 @@ def _train(run: Run, *, rows: RowSinks, checkpoint: Checkpoint | None, evaluatio
         commit_checkpoint=_committer(run),
         recoveries=recoveries_of(run.store.events(run.record.run_id)),
         planned_memory=_planned_memory(run.plan),
+        run_id=run.record.run_id,
+        run_dir=run.directory,
+        processes=run.processes,
     )
 
     def tell(event: Event) -> None:
@@ -157,6 +164,7 @@ def _committer(run: Run) -> CommitCheckpoint:
         )
         run.change(steps_done=step)
         run.tell(CheckpointSaved(step, checkpoint_name(step)))
+        run.store.draw_losses(run.record.run_id)
         best = evaluations_so_far(run.store.events(run.record.run_id)).best_step
         steps = list_checkpoints(run.directory)
         for old in plan_retention(steps, best_step=best, keep=run.plan.checkpoints.keep):
@@ -187,6 +195,7 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
     adapter, full_model = (result, None) if run.plan.adapter else (None, result)
     train_seconds = (run.record.train_seconds or 0.0) + seconds
     run.tell(Finished(steps_done, adapter, train_seconds, full_model))
+    run.store.draw_losses(run.record.run_id)
     record = run.change(
         run_status=RunStatus.COMPLETED,
         ended_at=utc_text(datetime.now(UTC)),
@@ -234,6 +243,8 @@ def _failed(command: str, run: Run, error: BackpropError, seconds: float, warnin
 
 
 def _record_end(run: Run, status: RunStatus, problem: Problem, step: int, seconds: float) -> RunRecord:
+    with contextlib.suppress(BackpropError):  # the end is what is to be told, not that a drawing of it failed
+        run.store.draw_losses(run.record.run_id)
     losses = losses_of(run.store.events(run.record.run_id))
     return run.change(
         run_status=status,

@@ -24,6 +24,7 @@ from backprop.plan.settings.commands import COMMANDS, Tier
 from backprop.plan.settings.log import LogFormat, LogLevel
 from backprop.plan.settings.verbs.info import InfoSettings
 from backprop.plan.training.packages import GENERATE_PACKAGES, TRAIN_PACKAGES
+from backprop.plan.training.rail import MLX_PACKAGES
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
 
@@ -33,6 +34,8 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "qlora": ("torch", "bitsandbytes"),
     "parquet": ("pyarrow",),
     "zstd": ("zstandard",),
+    "mlx": MLX_PACKAGES,
+    "unsloth": ("unsloth",),
 }
 
 

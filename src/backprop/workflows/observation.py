@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import overload
@@ -13,6 +14,7 @@ from backprop.effects.probe.dataset import observe_data
 from backprop.effects.probe.hardware import observe_hardware
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.output import observe_output
+from backprop.effects.probe.processes import observe_processes
 from backprop.effects.probe.software import observe_software
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
 from backprop.plan.estimate.plan import EstimateFacts
@@ -81,6 +83,7 @@ def observed(settings: TrainSettings, *, origins: Origins, keep_rows: bool, emit
             hardware=hardware,
             software=observe_software(),
             output_absent=observe_output(settings.training.output_dir),
+            processes=observe_processes(os.environ),
         )
         yield Observation(facts, tokenizer, rows)
     finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import attrs
 
+from backprop.effects.probe.processes import observe_processes
 from backprop.effects.store.checkpoints import Checkpoint, latest_valid, list_checkpoints, set_aside_beyond
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.store.liveness import this_worker
@@ -20,11 +22,13 @@ from backprop.plan.runs.settings import settings_of
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.resume import ResumeSettings
 from backprop.plan.settings.verbs.runs import RunStatus
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import data_fingerprint, fingerprint, model_fingerprint
 from backprop.plan.training.oom_recovery import after, with_recovery
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.execution import Run, execute
+from backprop.workflows.following import follow
 from backprop.workflows.observation import observed
 from backprop.workflows.request import Request
 
@@ -37,6 +41,8 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
     asked = settings_of(record)
     if isinstance(asked, Refused):
         return refused(command, (*asked.problems, *request.warnings))
+    if not settings.dry_run and not observe_processes(os.environ).is_first:
+        return _follow(command, record, asked, request)
     with (
         store.run_lock(record.run_id) as run_dir,
         observed(asked, origins=Origins(), keep_rows=not settings.dry_run, emit=request.emit) as seen,
@@ -62,12 +68,22 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
         assert seen.rows is not None, "the tokenizer was there"
         return execute(
             command,
-            Run(store, continued, request.emit),
+            Run(store, continued, request.emit, seen.facts.processes),
             rows=seen.rows,
             checkpoint=search.checkpoint,
             extended=settings.steps is not None,
             warnings=(*warnings, *decided.warnings),
         )
+
+
+def _follow(command: str, record: RunRecord, asked: TrainSettings, request: Request[ResumeSettings]) -> Outcome:
+    """The first process decides whether and from where the run goes on; the others wait for it."""
+    with observed(asked, origins=Origins(), keep_rows=True, emit=request.emit) as seen:
+        absent = _absent(seen.facts)
+        if absent:
+            return refused(command, absent)
+        assert seen.rows is not None, "the tokenizer was there"
+        return follow(command, record.plan, rows=seen.rows, processes=seen.facts.processes)
 
 
 def _absent(facts: TrainFacts) -> tuple[Problem, ...]:
@@ -89,6 +105,7 @@ def _decide(
         data_fingerprint=data_fingerprint(facts.data),
         hardware=facts.hardware,
         software=facts.software,
+        processes=facts.processes,
         steps=steps,
         num_checkpoints=len(list_checkpoints(run_dir)),
     )

@@ -29,6 +29,7 @@ from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows import resume
 from backprop.workflows.execution import Run, execute
+from backprop.workflows.following import follow
 from backprop.workflows.observation import Observation, observed
 from backprop.workflows.request import Request
 
@@ -50,15 +51,17 @@ def run(request: Request[TrainSettings]) -> Outcome:
         examples = _examples(settings, seen, plan)
         if settings.dry_run:
             return ok(COMMAND, DryRunReport(plan, fingerprint(plan), examples), warnings=warnings)
-        request.emit(Planned(plan, examples))
         assert seen.rows is not None, "a plan that is executed was made from tokenized rows"
+        processes = seen.facts.processes
+        if not processes.is_first:
+            return follow(COMMAND, plan, rows=seen.rows, processes=processes)
+        request.emit(Planned(plan, examples))
         store = HistoryStore(Path(settings.training.output_dir).absolute())
         record = _record(settings, request.origins, seen.facts, plan)
         with store.run_lock(record.run_id):
             store.start(record)
-            return execute(
-                COMMAND, Run(store, record, request.emit), rows=seen.rows, checkpoint=None, warnings=warnings
-            )
+            run = Run(store, record, request.emit, processes)
+            return execute(COMMAND, run, rows=seen.rows, checkpoint=None, warnings=warnings)
 
 
 def _examples(settings: TrainSettings, seen: Observation, plan: TrainPlan) -> tuple[MaskExample, ...]:

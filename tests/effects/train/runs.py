@@ -19,14 +19,18 @@ from backprop.effects.train.task import PlannedMemory, TrainResult, TrainTask
 from backprop.plan.data.order import epoch_order
 from backprop.plan.events import Event, Step
 from backprop.plan.facts.dataset import Ratings
+from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.plan import TrainPlan
-from tests.plan.training.worlds import CPU_MACHINE, dataset, planned, settings, tokens, world
+from tests.plan.training.worlds import CPU_MACHINE, INSTALLED, dataset, planned, settings, tokens, world
 
 Row = tuple[list[int], list[int]]
+MACHINE = attrs.evolve(CPU_MACHINE, cpu_has_bf16=False)
+PACKAGES = (("bitsandbytes", "0.50"), *INSTALLED)
 
 
 class ListRows:
@@ -60,7 +64,16 @@ def make_rows(count: int, *, seed: int = 0, longest: int = 40) -> list[Row]:
     return rows
 
 
-def make_plan(model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = None, **groups: Any) -> TrainPlan:
+def make_plan(
+    model_dir: Path,
+    rows: list[Row],
+    *,
+    heldout: list[Row] | None = None,
+    processes: int = 1,
+    machine: HardwareFacts = MACHINE,
+    packages: tuple[tuple[str, str], ...] = PACKAGES,
+    **groups: Any,
+) -> TrainPlan:
     method = groups.get("training", {}).get("method", Objective.SFT)
 
     def facts_of(some: list[Row]) -> Any:
@@ -79,11 +92,13 @@ def make_plan(model_dir: Path, rows: list[Row], *, heldout: list[Row] | None = N
     facts = world(
         data=facts_of(rows),
         heldout=facts_of(heldout) if heldout else None,
-        hardware=attrs.evolve(CPU_MACHINE, cpu_has_bf16=False),
+        hardware=machine,
+        packages=packages,
     )
     assert isinstance(facts.model, ModelFacts)
     tiny = attrs.evolve(facts.model, name=str(model_dir), directory=str(model_dir), source=ModelSource.DIRECTORY)
-    return planned(settings(**merged), attrs.evolve(facts, model=tiny))
+    facts = attrs.evolve(facts, model=tiny, processes=Processes(processes, local_count=processes))
+    return planned(settings(**merged), facts)
 
 
 @attrs.define
@@ -115,6 +130,7 @@ def run(
     card: Card | None = None,
     memory: CardMemory | None = None,
     planned_memory: PlannedMemory | None = None,
+    processes: Processes = SINGLE,
 ) -> Trained:
     events: list[Event] = []
 
@@ -136,6 +152,9 @@ def run(
         evaluations=EvaluationState(),
         commit_checkpoint=commit,
         planned_memory=planned_memory,
+        run_id="20260101-120000-aaaa",
+        run_dir=directory,
+        processes=processes,
     )
     return Trained(train(plan, task, emit=emit, card=card, memory=memory), events, directory)
 

@@ -19,6 +19,7 @@ import torch
 from backprop.effects.train import heldout, loading, session
 from backprop.effects.train.recovery import forget_model
 from backprop.effects.train.reporting import Measured
+from backprop.effects.train.together import Together
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Evaluated, Event, Pass, Recovered, Step
@@ -210,10 +211,10 @@ def plan_of_heldout(model_dir: Path, held: list[Row]) -> TrainPlan:
 
 
 def fits_up_to(size: int, real: Callable[..., Measured]) -> Callable[..., Measured]:
-    def loss(trainer: PlannedTrainer, batches: Any) -> Measured:
+    def loss(trainer: PlannedTrainer, batches: Any, group: Together) -> Measured:
         if batches.batch_size > size:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(trainer, batches)
+        return real(trainer, batches, group)
 
     return loss
 

@@ -6,13 +6,23 @@ import attrs
 
 from backprop.plan.decision import Problem, Refused, Severity
 from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.processes import Processes
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.resume import ResumePlan, plan_resume
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.settings.verbs.runs import RunStatus
 from tests.plan.runs.examples import FACTS, a_record
-from tests.plan.training.worlds import INSTALLED, card, from_flags, planned, settings, world
+from tests.plan.training.worlds import (
+    APPLE_MACHINE,
+    INSTALLED,
+    MLX_INSTALLED,
+    card,
+    from_flags,
+    planned,
+    settings,
+    world,
+)
 
 FAILED = a_record(run_status=RunStatus.FAILED, num_steps=100)
 COMPLETED = a_record(run_status=RunStatus.COMPLETED, num_steps=100)
@@ -153,3 +163,20 @@ def test_a_full_disk_refuses_the_rest_of_a_run_and_counts_what_stands_there_alre
 
 def with_disk(free: int) -> HardwareFacts:
     return attrs.evolve(FACTS.hardware, disk_free_bytes=free)
+
+
+def test_a_run_goes_on_with_as_many_processes_as_it_was_planned_for() -> None:
+    problem = refusal(resume(FAILED, checkpoint(40), processes=Processes(2, local_count=2)))
+    assert (problem.code, problem.where) == ("CONFIG_INVALID_SETTING", "WORLD_SIZE")
+    assert "without a launcher" in problem.hint
+
+
+def test_a_run_of_the_mlx_rail_goes_on_where_mlx_is() -> None:
+    mac = world(hardware=APPLE_MACHINE, packages=MLX_INSTALLED)
+    record = a_record(run_status=RunStatus.FAILED, num_steps=100, plan=planned(settings(), mac))
+    elsewhere = refusal(resume(record, checkpoint(40)))
+    assert (elsewhere.code, "Apple silicon" in elsewhere.message) == ("CONFIG_INVALID_SETTING", True)
+    without = SoftwareFacts(python="3.12", packages=())
+    lacking = refusal(resume(record, checkpoint(40), hardware=APPLE_MACHINE, software=without))
+    assert lacking.code == "DEP_MLX_UNAVAILABLE"
+    assert isinstance(resume(record, checkpoint(40), hardware=APPLE_MACHINE, software=mac.software), ResumePlan)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from backprop.plan.settings.kinds import Choice, Kind, ModelName, Names, Real, Switch, Whole, Words, model_name
+from backprop.plan.settings.kinds import Choice, Kind, ModelName, Names, Real, Several, Switch, Whole, Words, model_name
 from backprop.plan.settings.option import options_of
-from backprop.plan.settings.training import Optimizer, TrainingSettings
+from backprop.plan.settings.training import Optimizer, Tracker, TrainingSettings
 
+TRACKERS = Several(Tracker, nothing=Tracker.NONE)
+SOME_TRACKERS = "none, or some of tensorboard / wandb / mlflow / trackio, separated by commas"
 STEPS, SHARE, RATE = Whole(minimum=1, maximum=9), Real(at_least=0, below=1), Real(above=0)
 
 
@@ -23,6 +25,8 @@ STEPS, SHARE, RATE = Whole(minimum=1, maximum=9), Real(at_least=0, below=1), Rea
         (Switch(), "On", True),
         (Switch(), "0", False),
         (Choice(Optimizer), "SGD", Optimizer.SGD),
+        (TRACKERS, "WandB, mlflow,wandb", (Tracker.WANDB, Tracker.MLFLOW)),
+        (TRACKERS, "none", ()),
         (Words(), " a b ", " a b "),
         (Names(), "q_proj, v_proj", ("q_proj", "v_proj")),
     ],
@@ -48,6 +52,9 @@ def test_text_is_read_with_blanks_and_case_forgiven(kind: Kind, text: str, value
         (RATE, "inf", "a number above 0"),
         (RATE, "fast", "a number above 0"),
         (Switch(), "maybe", "true or false"),
+        (TRACKERS, "wandb,none", f"{SOME_TRACKERS}"),
+        (TRACKERS, "", f"{SOME_TRACKERS}"),
+        (TRACKERS, "wnadb", f'{SOME_TRACKERS} (did you mean "wandb"?)'),
         (Words(), " ", "some text"),
         (Words(), "a\0b", "text in UTF-8"),
         (Words(), "caf\udce9", "text in UTF-8"),

@@ -86,7 +86,7 @@ def test_judged_answers_are_not_packed(method: Objective) -> None:
     plan = plan_of(method)
     assert not plan.batch.packing.value
     assert plan.batch.packing.rule == f"method {method.value}"
-    assert plan.length.sequences == 100
+    assert plan.length.sequences == data_for(method).rows
 
 
 @pytest.mark.parametrize(("asked", "taken"), [(None, 2), (1, 2), (3, 3)])

@@ -34,6 +34,10 @@ CPU_MACHINE = HardwareFacts(
 )
 
 
+APPLE_MACHINE = attrs.evolve(CPU_MACHINE, system="Darwin", machine="arm64", gpus_absent="macOS has no NVIDIA driver.")
+MLX_INSTALLED = (("mlx", "0.32"), ("mlx-lm", "0.32"))
+
+
 def card(vram_gib: float, capability: tuple[int, int] = (8, 9)) -> HardwareFacts:
     """A machine with one card."""
     vram = int(vram_gib * GIB)

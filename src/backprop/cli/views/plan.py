@@ -71,6 +71,8 @@ def _model(plan: TrainPlan) -> Iterator[Line]:
         f"{model.model_type}, {quantity(model.num_parameters)} parameters, from the {model.source.value} {_of(plan)}",
     )
     yield _line("runs on", plan.rail, plan.rail.value.value)
+    if plan.unsloth is not None:
+        yield _line("Unsloth", plan.unsloth, "on" if plan.unsloth.value else "off")
     if plan.precision.load_in_4bit.value:
         yield _line("weights", plan.precision.load_in_4bit, plan.precision.weights)
     elif plan.precision.float8 is not None:
@@ -194,7 +196,10 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
     yield _line("batch", batch.micro_batch)
     yield _line("accumulation", batch.accumulation)
     unit = "pair" if plan.objective.method.value.is_paired else "sequence"
-    yield "", f"{_count(batch.effective, unit)} a step", f"{batch.micro_batch.value} × {batch.accumulation.value}"
+    factors = [batch.micro_batch.value, batch.accumulation.value, *([batch.processes] if batch.processes > 1 else [])]
+    if batch.processes > 1:
+        yield "processes", str(batch.processes), "started by a launcher; each takes an equal share of every update"
+    yield "", f"{_count(batch.effective, unit)} a step", " × ".join(map(str, factors))
     yield _line("steps", length.steps, f"{length.steps.value:,}")
     passes = f"{length.epochs:.2f} passes over {_count(length.sequences, unit)}"
     if length.tokens is not None:
@@ -211,6 +216,8 @@ def _run(plan: TrainPlan) -> Iterator[Line]:
         f"{plan.checkpoints.keep} kept",
         "the newest, and the best by held-out loss" if plan.evaluation else "the newest",
     )
+    if plan.trackers:
+        yield "reports to", ", ".join(t.value for t in plan.trackers), "with the run's id as its name"
     yield "output", plan.output_dir, f"a directory of its own below {plan.output_dir}/runs"
 
 

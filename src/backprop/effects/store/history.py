@@ -18,6 +18,8 @@ from backprop.effects.store.layout import (
     events_path,
     history_lock_path,
     history_path,
+    loss_curve_path,
+    metrics_path,
     record_path,
     run_lock_path,
     run_path,
@@ -28,8 +30,10 @@ from backprop.effects.store.published import publish
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event
-from backprop.plan.runs.event_log import RecordedEvent, is_recorded
+from backprop.plan.export.loss_chart import loss_svg
+from backprop.plan.runs.event_log import RecordedEvent, heldout_losses_of, is_recorded, losses_of
 from backprop.plan.runs.lookup import find_run
+from backprop.plan.runs.metrics import metrics_text
 from backprop.plan.runs.record import RunRecord, record_data, record_from
 from backprop.plan.runs.row import RunRow
 from backprop.plan.runs.run_id import utc_text
@@ -140,6 +144,14 @@ class HistoryStore:
     def truncate_events(self, run_id: str, after_step: int) -> None:
         """Drop what was measured beyond ``after_step``."""
         truncate_events(events_path(self.run_dir(run_id)), after_step)
+
+    def draw_losses(self, run_id: str) -> None:
+        """Write ``metrics.jsonl`` and ``loss.svg`` of the run anew from its events; nothing is drawn before a loss."""
+        run_dir, events = self.run_dir(run_id), self.events(run_id)
+        write_atomic(metrics_path(run_dir), metrics_text(events))
+        drawing = loss_svg(losses_of(events), heldout_losses_of(events), title=f"Losses of run {run_id}")
+        if drawing:
+            write_atomic(loss_curve_path(run_dir), drawing)
 
     def publish(self, result: str) -> None:
         """Let ``<output>/lora`` or ``<output>/model`` lead to a result, given relative to the output directory."""

@@ -44,6 +44,16 @@ def events_path(run_dir: Path) -> Path:
     return run_dir / "events.jsonl"
 
 
+def metrics_path(run_dir: Path) -> Path:
+    """The losses and rates of the run, one JSON object a line."""
+    return run_dir / "metrics.jsonl"
+
+
+def loss_curve_path(run_dir: Path) -> Path:
+    """The course of its loss as a drawing."""
+    return run_dir / "loss.svg"
+
+
 def run_lock_path(run_dir: Path) -> Path:
     """Held by the process that works on the run."""
     return run_dir / ".lock"

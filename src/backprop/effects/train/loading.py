@@ -25,9 +25,11 @@ from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
 
-def load_base(plan: Loadable, model_dir: str, *, in_host_memory: bool = False) -> transformers.PreTrainedModel:
+def load_base(
+    plan: Loadable, model_dir: str, *, in_host_memory: bool = False, card: int = 0
+) -> transformers.PreTrainedModel:
     """The base weights in the planned format. Raises ``BackpropError`` DEP_MODEL_LOAD_FAILED."""
-    arguments = load_arguments(plan, in_host_memory=in_host_memory)
+    arguments = load_arguments(plan, in_host_memory=in_host_memory, card=card)
     arguments["dtype"] = getattr(torch, arguments["dtype"])
     quantization = quantization_arguments(plan)
     if quantization is not None:
@@ -39,9 +41,9 @@ def load_base(plan: Loadable, model_dir: str, *, in_host_memory: bool = False) -
     return model
 
 
-def load_whole(plan: TrainPlan, model_dir: str) -> transformers.PreTrainedModel:
+def load_whole(plan: TrainPlan, model_dir: str, *, card: int = 0) -> transformers.PreTrainedModel:
     """The weights of a model directory or a checkpoint, all of them to be trained; offloaded ones in host memory."""
-    model = load_base(plan, model_dir, in_host_memory=plan.offload is not None)
+    model = load_base(plan, model_dir, in_host_memory=plan.offload is not None, card=card)
     model.requires_grad_(True)
     # transformers refuses to save weights beside a generation configuration that contradicts itself, as some
     # repositories' do; theirs is handed over unchanged when the run ends.
@@ -65,16 +67,18 @@ def add_adapter(adapter: AdapterPlan, model: transformers.PreTrainedModel, *, ba
     return wrapped
 
 
-def load_adapted(plan: TrainPlan, model_dir: str, *, checkpoint: Path | None) -> tuple[PeftModel, FirstWeights | None]:
+def load_adapted(
+    plan: TrainPlan, model_dir: str, *, checkpoint: Path | None, card: int = 0
+) -> tuple[PeftModel, FirstWeights | None]:
     """The base with its adapter as the run begins, or as the run of ``checkpoint`` began.
 
     The first weights are None where they are random. The trainer loads what ``checkpoint`` has trained since.
     """
     adapter, float8 = plan.adapter, plan.precision.float8
     assert adapter is not None
-    device = torch.device("cuda", 0) if plan.rail.value is Rail.CUDA else torch.device("cpu")
+    device = torch.device("cuda", card) if plan.rail.value is Rail.CUDA else torch.device("cpu")
     # Weights that become float8 are whole until then, more than the card is planned to hold.
-    base = load_base(plan, model_dir, in_host_memory=float8 is not None)
+    base = load_base(plan, model_dir, in_host_memory=float8 is not None, card=card)
     model = add_adapter(adapter, base, base=plan.model)
     first = _first_weights(adapter, model, model_dir, checkpoint, device)
     if float8 is not None:

@@ -24,12 +24,12 @@ BACKENDS = {CollectiveBackend.NCCL: "cpu:gloo,cuda:nccl", CollectiveBackend.GLOO
 
 
 @contextmanager
-def process_group(plan: OffloadPlan | None) -> Iterator[None]:
-    """A group of this process alone, which opens no port; nothing without offload.
+def process_group(plan: OffloadPlan | None, *, processes: int = 1) -> Iterator[None]:
+    """A group of this process alone, which opens no port; nothing without offload, or where there is a larger group.
 
     Raises ``BackpropError`` DEP_FSDP_UNAVAILABLE where torch was built without the backend.
     """
-    if plan is None:
+    if plan is None or processes > 1:
         yield
         return
     check_available(plan)
@@ -53,12 +53,12 @@ def check_available(plan: OffloadPlan) -> None:
 
 
 def shard(model: transformers.PreTrainedModel, plan: TrainPlan) -> None:
-    """Shard each decoder layer, and what stands around them, in place, over a mesh of one device."""
+    """Shard each decoder layer, and what stands around them, in place, over a mesh of one device a process."""
     assert plan.offload is not None
     on_card = plan.offload.backend is CollectiveBackend.NCCL
     device = torch.device("cuda", 0) if on_card else torch.device("cpu")
     policy: dict[str, Any] = {
-        "mesh": DeviceMesh(device.type, [0], mesh_dim_names=("shard",)),
+        "mesh": DeviceMesh(device.type, list(range(plan.batch.processes)), mesh_dim_names=("shard",)),
         "mp_policy": MixedPrecisionPolicy(param_dtype=getattr(torch, plan.precision.compute.value.value)),
         "offload_policy": CPUOffloadPolicy(pin_memory=on_card),
     }

@@ -152,9 +152,10 @@ class Evaluator(TrainerCallback):  # type: ignore[misc]
 class Stopper(TrainerCallback):  # type: ignore[misc]
     """Saves and ends the run at the next step once a stop was asked for, and says so."""
 
-    def __init__(self, request: StopRequest, *, emit: Emit) -> None:
+    def __init__(self, request: StopRequest, *, emit: Emit, agree: Callable[[bool], bool] = bool) -> None:
         self._request = request
         self._emit = emit
+        self._agree = agree
         self._is_told = False
         self.stopped = False
 
@@ -166,8 +167,8 @@ class Stopper(TrainerCallback):  # type: ignore[misc]
             self._emit(Stage("stopping after this step; Ctrl-C once more stops at once"))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The run is not interrupted by a request that comes in its very last step."""
+        """The run is not interrupted by a request that comes in its very last step; all its processes stop, or none."""
         self._request.check()
-        if self._request.is_set and state.global_step < state.max_steps:
+        if self._agree(self._request.is_set) and state.global_step < state.max_steps:
             self.stopped = True
             control.should_save = control.should_training_stop = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -10,9 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from backprop.effects.train.task import Rows
-from backprop.plan.data.order import epoch_order
 from backprop.plan.data.packing import pack
 from backprop.plan.memory.objective import Objective
+from backprop.plan.training.order import micro_batches, updates
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
@@ -63,26 +62,22 @@ def tensors_of(rows: Rows, index: int) -> Tensors:
 
 
 class PlannedOrder(Sampler[list[int]]):
-    """Micro-batches of sequence numbers, epoch after epoch without a gap, for exactly the planned steps."""
+    """Micro-batches of sequence numbers, epoch after epoch without a gap, for exactly the planned steps.
 
-    def __init__(self, plan: TrainPlan, num_sequences: int) -> None:
+    Of several processes each has its share of every update, and as many micro-batches as the others.
+    """
+
+    def __init__(self, plan: TrainPlan, num_sequences: int, *, rank: int = 0) -> None:
         self._plan = plan
         self._num_sequences = num_sequences
+        self._rank = rank
 
     def __len__(self) -> int:
         return self._plan.length.steps.value * self._plan.batch.accumulation.value
 
     def __iter__(self) -> Iterator[list[int]]:
-        batch = self._plan.batch
-        size = batch.micro_batch.value
-        stream = self._stream()
-        for _ in range(self._plan.length.steps.value):
-            update = list(itertools.islice(stream, batch.effective))
-            yield from (update[start : start + size] for start in range(0, batch.effective, size))
-
-    def _stream(self) -> Iterator[int]:
-        for epoch in itertools.count():
-            yield from epoch_order(self._num_sequences, seed=self._plan.seed, epoch=epoch, shuffle=self._plan.shuffle)
+        for update in updates(self._plan, self._num_sequences):
+            yield from micro_batches(update, self._plan.batch, rank=self._rank)
 
 
 class Collator:
@@ -175,10 +170,10 @@ class RatedCollator:
 class TrainingBatches:
     """Every micro-batch of the run in order; a loader that skips the first n gives what follows them."""
 
-    def __init__(self, plan: TrainPlan, rows: Rows) -> None:
+    def __init__(self, plan: TrainPlan, rows: Rows, *, rank: int = 0) -> None:
         sequences, self.collator = _batching(plan, rows)
         assert len(sequences) == plan.length.sequences, "the rows are those that were planned for"
-        order = PlannedOrder(plan, len(sequences))
+        order = PlannedOrder(plan, len(sequences), rank=rank)
         self.loader: DataLoader[Tensors] = DataLoader(
             cast("Dataset[Any]", sequences),
             batch_sampler=order,
@@ -187,8 +182,7 @@ class TrainingBatches:
         )
         self._sequences = sequences
         self._order = order
-        self._accumulation = plan.batch.accumulation.value
-        self._micro_batches = enumerate(iter(order))
+        self._updates = enumerate(updates(plan, len(sequences)), start=1)
 
     def longest(self) -> Tensors:
         """The micro-batch of the run that takes most room, padding included; of equals the first."""
@@ -199,14 +193,9 @@ class TrainingBatches:
         return self.collator([self._sequences[i] for i in max(self._order, key=room)])
 
     def tokens_in_step(self, step: int) -> int:
-        """Tokens of a step, padding left out; steps are asked for in ascending order."""
-        total = 0
-        for position, sequences in self._micro_batches:
-            if position >= (step - 1) * self._accumulation:
-                total += sum(self._sequences.num_tokens(i) for i in sequences)
-            if position + 1 == step * self._accumulation:
-                break
-        return total
+        """Tokens of a step, of all processes, padding left out; steps are asked for in ascending order."""
+        update = next((update for number, update in self._updates if number == step), [])
+        return sum(self._sequences.num_tokens(i) for i in update)
 
 
 def heldout_batches(plan: TrainPlan, rows: Rows, *, size: int) -> DataLoader[Tensors]:

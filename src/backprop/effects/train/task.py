@@ -9,6 +9,7 @@ from typing import Protocol
 import attrs
 
 from backprop.plan.events import Recovered
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.training.evaluation import EvaluationState
 
 CommitCheckpoint = Callable[[Path, int], Path]
@@ -58,6 +59,13 @@ class TrainTask:
     """How often memory ran out in the run so far, and to which sizes that led."""
     planned_memory: PlannedMemory | None = None
     """None when nothing was predicted."""
+    run_id: str | None = None
+    """What trackers know the run by."""
+    run_dir: Path | None = None
+    """Where everything of the run stands."""
+    processes: Processes = SINGLE
+    """Which of several processes this is; of those that are not the first, places and evaluations are replaced by the
+    first one's."""
 
 
 @attrs.frozen

@@ -26,6 +26,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains on ``batches`` in their order; the data cursor of a checkpoint is its step times the accumulation."""
 
     _total_train_tokens: int
+    is_sharded = False
+    """Each process holds a part of the weights, so that all of them pass every batch through the model together."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         commit_checkpoint: CommitCheckpoint,
         own_optimizer: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         first_weights: FirstWeights | None = None,
+        run_name: str | None = None,
     ) -> None:
         self._adapter = plan.adapter
         self._first_weights = first_weights
@@ -47,7 +50,7 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self._commit_checkpoint = commit_checkpoint
         super().__init__(
             model=model,
-            args=_on_one_card(SFTConfig(**sft_arguments(plan, staging_dir=str(staging_dir)))),
+            args=_on_one_card(SFTConfig(**sft_arguments(plan, staging_dir=str(staging_dir), run_name=run_name))),
             # TRL looks at one row to tell text from images; what is trained on comes from get_train_dataloader.
             train_dataset=TableDataset.from_dict({"input_ids": [[0]], "labels": [[0]]}),
             data_collator=batches.collator,
@@ -81,6 +84,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self._total_train_tokens = tokens
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if not self.args.should_save:
+            return
         if self._adapter is None or self._first_weights is None:
             self.model.save_pretrained(output_dir, save_embedding_layers=False)
         else:
@@ -105,7 +110,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
                 Trainer._save_checkpoint(self, model, trial)
                 self._commit_checkpoint(self._staging_dir / f"checkpoint-{step}", step)
         finally:
-            shutil.rmtree(self._staging_dir, ignore_errors=True)
+            if self.args.should_save:
+                shutil.rmtree(self._staging_dir, ignore_errors=True)
 
 
 def _on_one_card(arguments: SFTConfig) -> SFTConfig:

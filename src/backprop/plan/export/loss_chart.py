@@ -53,8 +53,8 @@ def loss_svg(losses: Losses, heldout: Losses, *, title: str) -> str:
         f'<polyline points="{line}" fill="none" stroke="{_TRAINING}" stroke-width="1.5"/>' if training else "",
         *(f'<circle cx="{x}" cy="{y}" r="3" fill="{_HELDOUT}"/>' for x, y in marks),
         *_labels(first, last, low, high),
-        _text(_LEFT, 16, "training loss", fill=_TRAINING) if training else "",
-        _text(_LEFT + 110, 16, "held-out loss", fill=_HELDOUT) if measured else "",
+        _text(_LEFT, 16, f"training loss {training[-1][1]:.4f}", fill=_TRAINING) if training else "",
+        _text(_LEFT + 180, 16, f"held-out loss {measured[-1][1]:.4f}", fill=_HELDOUT) if measured else "",
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '

@@ -44,6 +44,11 @@ class HardwareFacts:
     driver_version: str = ""
 
     @property
+    def is_apple_silicon(self) -> bool:
+        """A Mac with an Apple chip."""
+        return self.system == "Darwin" and self.machine == "arm64"
+
+    @property
     def gpu(self) -> Gpu | None:
         """The primary card: the one that training uses."""
         return self.gpus[0] if self.gpus else None

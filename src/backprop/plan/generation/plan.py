@@ -80,8 +80,10 @@ def plan_generation(
 ) -> GenerationPlan | Refused:
     """The prompt and the completion must fit the model's context together; temperature 0 is greedy decoding."""
     problems = (*_check_length(settings, model, prompt), *check_packages(software, GENERATE_PACKAGES))
-    rail = plan_rail(Backend.AUTO, hardware, origins=Origins())
+    rail = plan_rail(Backend.AUTO, hardware, software, origins=Origins())
     assert isinstance(rail, Decision), "the rail that is not forced always exists"
+    if rail.value is Rail.MLX:
+        rail = Decision(Rail.CPU, "adapters in PEFT's format", "Answers come from torch, whatever rail has trained.")
     precision = _precision(rail.value, model, hardware, software)
     if isinstance(precision, Problem):
         problems = (*problems, precision)

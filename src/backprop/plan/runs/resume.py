@@ -8,6 +8,7 @@ import attrs
 
 from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
 from backprop.plan.facts.hardware import HardwareFacts
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.runs.checkpoint import CheckpointManifest
 from backprop.plan.runs.course import resume_command
@@ -18,8 +19,9 @@ from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.training.checkpoints import check_disk
 from backprop.plan.training.memory import budget_of
 from backprop.plan.training.packages import check_packages, needed_packages
+from backprop.plan.training.parallel import on_fullest_card
 from backprop.plan.training.plan import TrainPlan
-from backprop.plan.training.rail import NO_CARD, Rail
+from backprop.plan.training.rail import NO_CARD, Rail, missing_for_mlx, mlx_unavailable
 from backprop.plan.training.room import shortage
 
 
@@ -50,6 +52,7 @@ def plan_resume(
     data_fingerprint: str,
     hardware: HardwareFacts,
     software: SoftwareFacts,
+    processes: Processes = SINGLE,
     steps: int | None = None,
     num_checkpoints: int = 0,
 ) -> ResumePlan | Refused:
@@ -71,8 +74,8 @@ def plan_resume(
     problems = (
         *_check_steps(record, from_step, steps),
         *_check_inputs(record, model=model_fingerprint, data=data_fingerprint),
-        *_check_machine(record, hardware, software),
-        *_check_memory(plan, hardware),
+        *_check_machine(record, hardware, software, processes),
+        *_check_memory(plan, on_fullest_card(hardware, processes.count)),
         *_check_disk(plan, checkpoint, hardware, num_present=num_checkpoints),
     )
     if errors_among(problems):
@@ -164,8 +167,30 @@ def _check_inputs(record: RunRecord, *, model: str, data: str) -> Iterator[Probl
             )
 
 
-def _check_machine(record: RunRecord, hardware: HardwareFacts, software: SoftwareFacts) -> Iterator[Problem]:
+def _check_machine(
+    record: RunRecord, hardware: HardwareFacts, software: SoftwareFacts, processes: Processes
+) -> Iterator[Problem]:
     """A run goes on where it can be computed as it was planned."""
+    planned = record.plan.batch.processes
+    if processes.count != planned:
+        launcher = f"with torchrun --nproc-per-node {planned}" if planned > 1 else "without a launcher"
+        yield Problem(
+            "CONFIG_INVALID_SETTING",
+            f"Run {record.run_id} was planned for {planned} processes, and there are {processes.count}.",
+            where="WORLD_SIZE",
+            hint=f"Resume it {launcher}.",
+        )
+    if record.plan.rail.value is Rail.MLX:
+        if not hardware.is_apple_silicon:
+            yield Problem(
+                "CONFIG_INVALID_SETTING",
+                f"Run {record.run_id} was planned for the MLX rail, which runs on Apple silicon alone.",
+                where=record.run_id,
+                hint="Resume it on the Mac, or start a new run here.",
+            )
+        elif missing := missing_for_mlx(software):
+            yield mlx_unavailable(missing, record.run_id)
+        return
     if record.plan.rail.value is Rail.CUDA and hardware.gpu is None:
         yield Problem(
             "DEP_GPU_NOT_AVAILABLE",

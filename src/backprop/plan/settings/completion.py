@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from backprop.plan.settings.command_line import flags_of, options_for
 from backprop.plan.settings.commands import COMMANDS, Command, families, family_of
-from backprop.plan.settings.kinds import Choice
+from backprop.plan.settings.kinds import Choice, Several
 from backprop.plan.settings.option import BoundOption
 from backprop.plan.settings.verbs.completion import Shell
+
+CLOSED = (Choice, Several)
+"""Kinds whose words can be listed."""
 
 
 def completion_script(shell: Shell) -> str:
@@ -52,9 +55,9 @@ complete -o filenames -F _backprop backprop"""
 def _bash_values(command: Command, bound: BoundOption) -> list[str]:
     """What may follow an option of a command: its words, or files."""
     names = "|".join(f'"{command.name} {flag}"' for flag in bound.option.flags)
-    if bound.option.positional or not (isinstance(bound.option.kind, Choice) or bound.option.file_like):
+    if bound.option.positional or not (isinstance(bound.option.kind, CLOSED) or bound.option.file_like):
         return []
-    given = f'-W "{" ".join(bound.option.kind.words)}"' if isinstance(bound.option.kind, Choice) else "-f"
+    given = f'-W "{" ".join(bound.option.kind.words)}"' if isinstance(bound.option.kind, CLOSED) else "-f"
     return [f'    {names}) COMPREPLY=($(compgen {given} -- "$current")); return ;;']
 
 
@@ -95,7 +98,7 @@ def _fish_lines(command: Command, bound: BoundOption) -> list[str]:
     if bound.option.positional:
         return [f"{seen} -F"] if bound.option.file_like else []
     value = ""
-    if isinstance(bound.option.kind, Choice):
+    if isinstance(bound.option.kind, CLOSED):
         value = f" -x -a '{' '.join(bound.option.kind.words)}'"
     elif bound.negative_flag is None:
         value = " -r -F" if bound.option.file_like else " -x"

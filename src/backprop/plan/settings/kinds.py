@@ -211,6 +211,51 @@ class Choice:
         return {"enum": list(self.words)}
 
 
+@attrs.frozen
+class Several:
+    """Some members of a closed set, each once, separated by commas; the word of ``nothing`` alone is none of them."""
+
+    members: type[enum.Enum]
+    nothing: enum.Enum
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that name a member, in the order of declaration."""
+        return tuple(str(m.value) for m in self.members)
+
+    @property
+    def shape(self) -> str:
+        some = " / ".join(word for word in self.words if word != self.nothing.value)
+        return f"{self.nothing.value}, or some of {some}, separated by commas"
+
+    def read(self, text: str) -> tuple[enum.Enum, ...]:
+        words = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+        if words == (self.nothing.value,):
+            return ()
+        by_word = {str(m.value): m for m in self.members if m is not self.nothing}
+        for word in words:
+            if word not in by_word:
+                close = nearest(word, tuple(by_word))
+                raise ValueError(self.shape + (f' (did you mean "{close}"?)' if close else ""))
+        return tuple(by_word[word] for word in words)
+
+    def accept(self, value: Any) -> tuple[enum.Enum, ...]:
+        if isinstance(value, str):
+            return self.read(value)
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, (str, self.members)) for v in value):
+            raise ValueError(self.shape)
+        words = [v if isinstance(v, str) else str(v.value) for v in value]
+        return self.read(",".join(words)) if words else ()
+
+    def text(self, value: tuple[enum.Enum, ...]) -> str:
+        return ",".join(str(m.value) for m in value) or str(self.nothing.value)
+
+    def json_schema(self) -> dict[str, Any]:
+        some = [word for word in self.words if word != self.nothing.value]
+        listed = {"type": "array", "items": {"enum": some}, "uniqueItems": True}
+        return {"anyOf": [listed, {"type": "string"}]}
+
+
 def _check_encodable(text: str) -> None:
     """No file and no record can hold what is not Unicode text, and no path a zero byte."""
     if "\0" in text or (not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text)):

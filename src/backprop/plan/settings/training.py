@@ -7,7 +7,7 @@ import enum
 import attrs
 
 from backprop.plan.memory.objective import Objective
-from backprop.plan.settings.kinds import Choice, Real, Switch, Whole, Words
+from backprop.plan.settings.kinds import Choice, Real, Several, Switch, Whole, Words
 from backprop.plan.settings.option import group, opt
 
 
@@ -16,7 +16,18 @@ class Backend(enum.Enum):
 
     AUTO = "auto"
     CUDA = "cuda"
+    MLX = "mlx"
     CPU = "cpu"
+
+
+class Tracker(enum.Enum):
+    """What a run's numbers can be sent to while it goes on."""
+
+    NONE = "none"
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+    TRACKIO = "trackio"
 
 
 class TrainMode(enum.Enum):
@@ -216,5 +227,18 @@ class TrainingSettings(OutputSettings):
         Choice(Backend),
         "--backend",
         default=Backend.AUTO,
-        help="Compute rail. auto: CUDA where there is an NVIDIA card, else the CPU.",
+        help="Compute rail. auto: CUDA where there is an NVIDIA card, MLX on an Apple-silicon Mac that has mlx-lm, else"
+        " the CPU.",
+    )
+    use_unsloth: bool = opt(
+        Switch(),
+        "--unsloth",
+        default=True,
+        help="Load and patch the model with Unsloth where it is installed and there is an NVIDIA card.",
+    )
+    report_to: tuple[Tracker, ...] = opt(
+        Several(Tracker, nothing=Tracker.NONE),
+        "--report-to",
+        default=(),
+        help="Trackers that the run reports to, separated by commas. Losses are kept beside the run in any case.",
     )

@@ -30,8 +30,10 @@ class Loadable(Protocol):
     def trust_remote_code(self) -> bool: ...
 
 
-def sft_arguments(plan: TrainPlan, *, staging_dir: str) -> dict[str, Any]:
+def sft_arguments(plan: TrainPlan, *, staging_dir: str, run_name: str | None = None) -> dict[str, Any]:
     """Keyword arguments of ``trl.SFTConfig``. ``staging_dir`` is where checkpoints are put together.
+
+    Trackers know the run by ``run_name``.
 
     Rows come tokenized, cut, masked, packed and in order, so everything that TRL would do to them is off.
     """
@@ -67,7 +69,9 @@ def sft_arguments(plan: TrainPlan, *, staging_dir: str) -> dict[str, Any]:
         "save_strategy": "steps",
         "save_steps": plan.checkpoints.every.value,
         "save_total_limit": None,
-        "report_to": "none",
+        "report_to": [tracker.value for tracker in plan.trackers] or "none",
+        "run_name": run_name,
+        **({"ddp_find_unused_parameters": False} if plan.batch.processes > 1 else {}),
         "disable_tqdm": True,
     }
 
@@ -98,6 +102,42 @@ def loss_arguments(plan: TrainPlan) -> dict[str, float]:
     return {name: decided.value for name, decided in coefficients.items() if decided is not None}
 
 
+def unsloth_arguments(plan: TrainPlan) -> dict[str, Any]:
+    """Keyword arguments of ``FastLanguageModel.from_pretrained``, the data type by torch's name."""
+    longest = plan.batch.packed_length or plan.batch.sequence_length
+    return {
+        "max_seq_length": longest.value,
+        "dtype": plan.precision.storage.value,
+        "load_in_4bit": plan.precision.load_in_4bit.value,
+        "trust_remote_code": plan.trust_remote_code,
+    }
+
+
+def unsloth_adapter_arguments(plan: TrainPlan, adapter: AdapterPlan) -> dict[str, Any]:
+    """Keyword arguments of ``FastLanguageModel.get_peft_model``."""
+    return {
+        "r": adapter.rank.value,
+        "lora_alpha": adapter.alpha.value,
+        "lora_dropout": adapter.dropout,
+        "target_modules": list(adapter.targets.value),
+        "use_rslora": adapter.use_rslora,
+        "bias": "none",
+        "use_gradient_checkpointing": plan.gradient_checkpointing.value,
+        "random_state": adapter.seed,
+    }
+
+
+def adapter_config(adapter: AdapterPlan, base: ModelFacts) -> dict[str, Any]:
+    """PEFT's ``adapter_config.json``, for a rail that writes it without PEFT; what is not here PEFT fills in."""
+    return {
+        "peft_type": "LORA",
+        "base_model_name_or_path": base.name,
+        "revision": base.commit,
+        "inference_mode": True,
+        **lora_arguments(adapter),
+    }
+
+
 def own_optimizer_arguments(plan: TrainPlan) -> dict[str, Any] | None:
     """Keyword arguments of our own AdamW, which rounds stochastically and steps shards; None when it is not taken.
 
@@ -109,10 +149,10 @@ def own_optimizer_arguments(plan: TrainPlan) -> dict[str, Any] | None:
     return {"lr": plan.learning_rate.peak.value, "betas": (0.9, 0.999), "eps": 1e-8}
 
 
-def load_arguments(plan: Loadable, *, in_host_memory: bool = False) -> dict[str, Any]:
+def load_arguments(plan: Loadable, *, in_host_memory: bool = False, card: int = 0) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``; the data type by torch's name, as transformers takes it.
 
-    ``in_host_memory`` leaves the weights there on every rail.
+    ``in_host_memory`` leaves the weights there on every rail; else those of the CUDA rail go to ``card``.
     """
     on_card = plan.rail.value is Rail.CUDA and not in_host_memory
     attention = {"attn_implementation": plan.attention.value.value} if isinstance(plan, TrainPlan) else {}
@@ -120,7 +160,7 @@ def load_arguments(plan: Loadable, *, in_host_memory: bool = False) -> dict[str,
         **attention,
         "dtype": plan.precision.storage.value,
         "trust_remote_code": plan.trust_remote_code,
-        **({"device_map": {"": 0}} if on_card else {}),
+        **({"device_map": {"": card}} if on_card else {}),
     }
 
 

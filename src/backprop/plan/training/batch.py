@@ -42,6 +42,13 @@ class BatchPlan:
     """The longest row in tokens; longer ones are cut, or left out where their answers are judged."""
     packed_length: Decision[int] | None
     """The capacity of a packed sequence in tokens; None without packing."""
+    processes: int = 1
+    """Processes that share an update equally; micro-batch and accumulation are those of each."""
+
+    @property
+    def share(self) -> int:
+        """Sequences of an update that each process takes."""
+        return self.effective // self.processes
 
 
 @attrs.frozen
@@ -55,17 +62,34 @@ class UpdatePlan:
     """The micro-batch was given as a number."""
     fewest: int = 1
     """Sequences that the objective needs at once, at least."""
+    processes: int = 1
+    """Processes that share an update; micro-batch and accumulation are those of each."""
+    given: int | None = None
+    """Sequences in an update, where they are not micro-batch times accumulation."""
 
     @property
     def effective(self) -> int:
-        """Sequences in an update."""
-        return self.micro_batch.value * self.accumulation.value
+        """Sequences in an update, of all processes."""
+        return self.given or self.micro_batch.value * self.accumulation.value
+
+    def divided(self, processes: int) -> UpdatePlan:
+        """The same update shared by so many processes, when they can share it equally; else as it is."""
+        effective = self.effective
+        if processes == 1 or effective % processes:
+            return self
+        share = effective // processes
+        micro_batch = self.micro_batch
+        why = f"{processes} processes share the update's {effective} sequences."
+        if micro_batch.value > share:
+            micro_batch = Decision(share, "data parallel", why)
+        passes = Decision(-(-share // micro_batch.value), "data parallel", why)
+        return attrs.evolve(self, micro_batch=micro_batch, accumulation=passes, processes=processes, given=effective)
 
     def lowered(self, micro_batch: int) -> tuple[Decision[int], Decision[int]]:
         """Micro-batch and accumulation of the same update where only ``micro_batch`` sequences fit at a time."""
         if micro_batch == self.micro_batch.value:
             return self.micro_batch, self.accumulation
-        passes = -(-self.effective // micro_batch)
+        passes = -(-(self.effective // self.processes) // micro_batch)
         why = f"{self.micro_batch.value} at a time do not fit; the update keeps its {self.effective} sequences."
         return Decision(micro_batch, "fits the memory", why), Decision(passes, "the same update", why)
 
@@ -110,6 +134,8 @@ def _micro_batch(settings: TrainingSettings, rail: Rail, hardware: HardwareFacts
         return given(origins, "training.per_device_train_batch_size", asked)
     if rail is Rail.CPU:
         return Decision(1, "CPU", "One sequence at a time has no padding, and the processor is busy with one.")
+    if rail is Rail.MLX:
+        return Decision(1, "MLX", "One sequence at a time has no padding, and takes least of the shared memory.")
     gpu = hardware.gpu
     total = gpu.vram_total_bytes if gpu else None
     size = gib(total) if total else "unknown memory"
@@ -131,6 +157,8 @@ def plan_packing(
         why = "Every answer that is judged has a sequence of its own."
         return Decision(False, f"method {objective.value}", why), None
     chosen = set_by(origins, "data.packing", asked)
+    if rail is Rail.MLX:
+        return Decision(False, "MLX", "mlx-lm's models cannot keep the rows of one sequence apart."), None
     if not asked:
         return chosen or Decision(False, "given", "You asked for it."), None
     if data.tokens is None:

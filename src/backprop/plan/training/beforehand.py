@@ -5,6 +5,7 @@ from __future__ import annotations
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
+from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
@@ -16,26 +17,41 @@ from backprop.plan.training.full import plan_full
 from backprop.plan.training.full_precision import plan_full_compute
 from backprop.plan.training.learning_rate import check_clamp, check_learning_rate, plan_learning_rate
 from backprop.plan.training.length import DEFAULT_STEPS
+from backprop.plan.training.mlx import check_mlx
 from backprop.plan.training.mode import check_mode
 from backprop.plan.training.objective import check_objective
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
 from backprop.plan.training.precision import check_quantized, plan_compute
 from backprop.plan.training.rail import Rail
 from backprop.plan.training.room import refuse_too_large
+from backprop.plan.training.trackers import check_trackers
 
 
-def check_always(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> tuple[Problem, ...]:
-    """What is checked of every run, before anything is decided."""
+def check_always(
+    settings: TrainSettings, facts: TrainFacts, rail: Rail | None, *, origins: Origins
+) -> tuple[Problem, ...]:
+    """What is checked of every run; ``rail`` is None when the one that is asked for cannot run."""
     parts = (facts.model, facts.data)
     return (
         *(part.problem for part in parts if isinstance(part, Absent)),
         *choose_tokenizer(settings, facts)[1],
         *((facts.output_absent.problem,) if facts.output_absent else ()),
-        *(() if settings.dry_run else check_packages(facts.software, TRAIN_PACKAGES)),
+        *(() if settings.dry_run else _missing(settings, facts.software, rail, origins)),
+        *check_mlx(settings, facts.model, rail, origins=origins),
         *check_mode(settings, origins=origins),
         *check_objective(settings, method=settings.training.method, origins=origins),
         *check_clamp(settings.training, origins=origins),
     )
+
+
+def _missing(
+    settings: TrainSettings, software: SoftwareFacts, rail: Rail | None, origins: Origins
+) -> tuple[Problem, ...]:
+    """The packages that executing takes and that are not here."""
+    needed = () if rail is Rail.MLX else check_packages(software, TRAIN_PACKAGES)
+    if rail is None:
+        return needed
+    return (*needed, *check_trackers(settings.training.report_to, rail, software, origins=origins))
 
 
 def check_undrafted(

@@ -37,7 +37,7 @@ def plan_ceiling(
     """
     if settings.full_ft_ceiling_billions is not None:
         return given(origins, "training.full_ft_ceiling_billions", settings.full_ft_ceiling_billions)
-    if rail is Rail.CPU:
+    if rail is not Rail.CUDA:
         return None
     gpu = hardware.gpu
     counts_as = counted_gib(gpu.vram_total_bytes) if gpu else 0.0

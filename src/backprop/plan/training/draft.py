@@ -6,6 +6,7 @@ import attrs
 
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DataFacts
+from backprop.plan.facts.processes import Processes
 from backprop.plan.settings.data import DataSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.train import TrainSettings
@@ -22,6 +23,7 @@ from backprop.plan.training.learning_rate import (
 )
 from backprop.plan.training.length import LengthPlan, plan_length
 from backprop.plan.training.objective import ObjectivePlan, check_coefficients, plan_objective
+from backprop.plan.training.parallel import check_processes
 from backprop.plan.training.precision import check_quantized
 from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.sequences import heldout_sequences, plan_sequences
@@ -51,10 +53,13 @@ class Draft:
         return self.footprint if isinstance(self.footprint, Footprint) else None
 
 
-def draft_run(settings: TrainSettings, place: Place, data: DataFacts, *, origins: Origins) -> Draft:
+def draft_run(
+    settings: TrainSettings, place: Place, data: DataFacts, *, processes: Processes, origins: Origins
+) -> Draft:
     """Decide each part from those before it: batch, footprint, length, rate, evaluation, checkpoints."""
     asked = settings.training
-    update = plan_update(asked, rail=place.rail, hardware=place.hardware, objective=asked.method, origins=origins)
+    whole = plan_update(asked, rail=place.rail, hardware=place.hardware, objective=asked.method, origins=origins)
+    update = whole.divided(processes.count)
     shape = plan_sequences(settings, place, data=data, update=update, origins=origins)
     sequences = shape.for_memory(data)
     footprint = plan_footprint(settings, place, update=update, sequences=sequences, origins=origins)
@@ -84,7 +89,13 @@ def draft_run(settings: TrainSettings, place: Place, data: DataFacts, *, origins
 
 
 def check_draft(
-    draft: Draft, settings: TrainSettings, place: Place, data: DataFacts, *, origins: Origins
+    draft: Draft,
+    settings: TrainSettings,
+    place: Place,
+    data: DataFacts,
+    *,
+    processes: Processes,
+    origins: Origins,
 ) -> tuple[Problem, ...]:
     """Everything that stands against the run, and what is worth a warning."""
     asked, steps = settings.training, draft.length.steps.value
@@ -92,6 +103,9 @@ def check_draft(
         *(draft.footprint if isinstance(draft.footprint, tuple) else draft.footprint.notes),
         *_check_size(draft, settings, place, data, origins),
         *draft.full.problems,
+        *check_processes(
+            processes, settings, rail=place.rail, hardware=place.hardware, effective=draft.batch.effective
+        ),
         *check_disk(
             draft.checkpoints,
             steps=steps,

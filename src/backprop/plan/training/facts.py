@@ -9,6 +9,7 @@ from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts, TokenizerFacts
+from backprop.plan.facts.processes import SINGLE, Processes
 from backprop.plan.facts.software import SoftwareFacts
 from backprop.plan.settings.model import ModelSettings
 from backprop.plan.settings.resolve import Origins
@@ -26,6 +27,8 @@ class TrainFacts:
     software: SoftwareFacts
     output_absent: Absent | None = None
     """Why nothing can be written where the output is to go; None when it can."""
+    processes: Processes = SINGLE
+    """Those that a launcher has started to train together."""
 
 
 TRACE_SEQUENCE_LENGTH = 8192

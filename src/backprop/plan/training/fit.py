@@ -59,6 +59,8 @@ _NEEDED = Decision(True, "fits the memory", "The activations do not fit: recompu
 def _unknown(rail: Rail) -> Decision[bool]:
     if rail is Rail.CUDA:
         return Decision(True, "CUDA", "Activations are recomputed: less memory for about a third more time.")
+    if rail is Rail.MLX:
+        return Decision(False, "MLX", "Faster; --gradient-checkpointing takes less memory.")
     return Decision(False, "CPU", "Memory is not the limit here, time is.")
 
 

@@ -49,9 +49,9 @@ def plan_full_precision(
     if isinstance(compute, Problem):
         return compute
     held = None
-    if rail is not Rail.CPU and model_settings.dtype is Dtype.FLOAT32:
+    if rail is Rail.CUDA and model_settings.dtype is Dtype.FLOAT32:
         held = given(origins, "model.dtype", NumberFormat.FLOAT32)
-    elif rail is not Rail.CPU and compute.value is NumberFormat.FLOAT16:
+    elif rail is Rail.CUDA and compute.value is NumberFormat.FLOAT16:
         held = Decision(NumberFormat.FLOAT32, "float16 arithmetic", "float16 weights cannot take up small updates.")
     return PrecisionPlan(load_in_4bit=WHOLE_WEIGHTS, compute=compute, held=held)
 
@@ -59,11 +59,11 @@ def plan_full_precision(
 def plan_full_compute(
     model: ModelSettings, training: TrainingSettings, rail: Rail, hardware: HardwareFacts, origins: Origins
 ) -> Decision[NumberFormat] | Problem:
-    """The format of the arithmetic; float32 on the CPU unless asked otherwise.
+    """The format of the arithmetic; float32 away from cards unless asked otherwise.
 
     float32 weights under half-precision arithmetic are mixed precision: --dtype float32 is about the weights alone.
     """
-    if rail is Rail.CPU:
+    if rail is not Rail.CUDA:
         if training.bf16 or training.fp16 or model.dtype is not Dtype.AUTO:
             return plan_compute(model, training, rail, hardware, origins)
         return Decision(NumberFormat.FLOAT32, "full fine-tuning on the CPU", "Small updates are kept as they are.")

@@ -43,6 +43,8 @@ CLAMPS: Mapping[Objective, Clamp] = {
     Objective.KTO: Clamp(5e-6, 1e-6, "KTO moves too far from the base model at high rates (arXiv:2402.01306)."),
 }
 DEFAULT_WARMUP_STEPS = 10
+INVERSE_SQRT_TIMESCALE = 10_000
+"""Of the schedule without a warm-up, as in transformers."""
 
 
 @attrs.frozen
@@ -93,6 +95,29 @@ def check_clamp(settings: TrainingSettings, *, origins: Origins) -> tuple[Proble
             hint=f"Pass a rate below {clamp.bound:g} to --lr.",
         ),
     )
+
+
+def rate_at(plan: LearningRatePlan, step: int, *, steps: int) -> float:
+    """The rate of the update that follows ``step`` finished ones, in a run of ``steps``; as transformers' schedules."""
+    warmup = plan.warmup_steps.value
+    peak, scheduler = plan.peak.value, plan.scheduler.value
+    if scheduler is Scheduler.CONSTANT:
+        return peak
+    if step < warmup:
+        return peak * step / warmup
+    return peak * _after_warmup(scheduler, step - warmup, rest=max(1, steps - warmup), warmup=warmup)
+
+
+def _after_warmup(scheduler: Scheduler, done: int, *, rest: int, warmup: int) -> float:
+    """The share of the peak after ``done`` of the ``rest`` steps that follow the warm-up."""
+    if scheduler is Scheduler.COSINE:
+        return max(0.0, 0.5 * (1 + math.cos(math.pi * done / rest)))
+    if scheduler is Scheduler.LINEAR:
+        return max(0.0, 1 - done / rest)
+    if scheduler is Scheduler.INVERSE_SQRT:
+        timescale = warmup or INVERSE_SQRT_TIMESCALE
+        return 1 / math.sqrt((done + timescale) / timescale)
+    return 1.0
 
 
 def _warmup(settings: TrainingSettings, steps: int, origins: Origins) -> Decision[int]:

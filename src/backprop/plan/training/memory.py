@@ -147,7 +147,12 @@ def workload_of(
     if gpu is not None and gpu.compute_capability is not None and gpu.compute_capability >= (9, 0):
         shape = attrs.evolve(shape, workspace_bytes=HOPPER_WORKSPACE_BYTES)
     return Workload(
-        rail, MemoryShape.of(model), shape, is_packed, longest_heldout, is_counted=quantization_is_counted(model)
+        rail,
+        MemoryShape.of(model),
+        shape,
+        is_packed,
+        longest_heldout,
+        is_counted=quantization_is_counted(model) and rail is not Rail.MLX,
     )
 
 

@@ -21,7 +21,7 @@ that loses memory as it goes would only be carried from failure to failure by a 
 
 @attrs.frozen
 class RecoveryState:
-    """How many sequences go through the model at once now. ``effective``, the sequences of an update, never changes."""
+    """How many sequences go through the model at once now. ``effective``, a process's sequences of an update, stays."""
 
     effective: int
     micro_batch: int
@@ -62,7 +62,7 @@ Command: TypeAlias = GoOn | GiveUp
 def begin(plan: TrainPlan) -> RecoveryState:
     """The state of a run that has had no trouble; evaluations take as many sequences at once as training."""
     micro_batch = plan.batch.micro_batch.value
-    return RecoveryState(effective=plan.batch.effective, micro_batch=micro_batch, heldout_batch=micro_batch)
+    return RecoveryState(effective=plan.batch.share, micro_batch=micro_batch, heldout_batch=micro_batch)
 
 
 def after(plan: TrainPlan, recoveries: Iterable[Recovered]) -> RecoveryState:

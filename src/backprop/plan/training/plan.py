@@ -14,7 +14,7 @@ from backprop.plan.facts.model import ModelFacts, TokenizerFacts
 from backprop.plan.memory.attention import AttentionKernel
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.settings.resolve import Origins
-from backprop.plan.settings.training import Optimizer, TrainMode
+from backprop.plan.settings.training import Optimizer, Tracker, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.batch import BatchPlan
@@ -31,9 +31,12 @@ from backprop.plan.training.length import LengthPlan
 from backprop.plan.training.memory import MemoryBudget
 from backprop.plan.training.objective import SUPERVISED, ObjectivePlan
 from backprop.plan.training.offload import OffloadPlan
+from backprop.plan.training.parallel import on_fullest_card
 from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
 from backprop.plan.training.throughput import ThroughputPlan, plan_throughput
+from backprop.plan.training.trackers import plan_trackers
+from backprop.plan.training.unsloth import plan_unsloth
 
 
 @attrs.frozen
@@ -78,6 +81,10 @@ class TrainPlan:
     """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
     objective: ObjectivePlan = SUPERVISED
     """What is minimised."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where the run's numbers go besides its own files."""
+    unsloth: Decision[bool] | None = None
+    """Whether Unsloth loads and patches the model; None where it is not installed, or there is no card."""
     gguf_export: Decision[bool] | None = attrs.field(default=None, eq=False)
     """Whether the result can be exported to GGUF; None in plans that did not ask."""
 
@@ -89,16 +96,20 @@ class TrainPlan:
 
 def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) -> TrainPlan | Refused:
     """Decide everything about a run, or say everything that stands against it."""
-    rail = plan_rail(settings.training.backend, facts.hardware, origins=origins)
-    always = check_always(settings, facts, origins=origins)
+    facts = attrs.evolve(facts, hardware=on_fullest_card(facts.hardware, facts.processes.count))
+    rail = plan_rail(settings.training.backend, facts.hardware, facts.software, origins=origins)
+    always = check_always(settings, facts, None if isinstance(rail, Problem) else rail.value, origins=origins)
     model, data = facts.model, facts.data
     if isinstance(rail, Problem):
         return _refused((*always, rail, *check_undrafted(settings, facts, None, origins=origins)))
     if isinstance(model, Absent) or isinstance(data, Absent):
         return _refused((*always, *check_undrafted(settings, facts, rail.value, origins=origins)))
     place = Place(model, facts.hardware, facts.software, rail.value)
-    draft = draft_run(settings, place, data, origins=origins)
-    problems = (*always, *check_draft(draft, settings, place, data, origins=origins))
+    draft = draft_run(settings, place, data, processes=facts.processes, origins=origins)
+    problems = (
+        *always,
+        *check_draft(draft, settings, place, data, processes=facts.processes, origins=origins),
+    )
     if errors_among(problems):
         return _refused(problems)
     plan = _accepted(draft, settings, place, rail=rail, data=data)
@@ -113,7 +124,11 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
         evaluation=plan.evaluation,
     )
     return attrs.evolve(
-        plan, tokenizer=tokenizer, warnings=(*problems, *thoughts), gguf_export=judge_gguf(model, tokenizer)
+        plan,
+        tokenizer=tokenizer,
+        unsloth=plan_unsloth(settings, rail.value, facts.software, processes=facts.processes.count, origins=origins),
+        warnings=(*problems, *thoughts),
+        gguf_export=judge_gguf(model, tokenizer),
     )
 
 
@@ -158,6 +173,7 @@ def _accepted(
         rounding=draft.full.rounding,
         offload=draft.full.offload,
         objective=draft.objective,
+        trackers=plan_trackers(asked.report_to, place.rail),
     )
 
 
@@ -173,4 +189,5 @@ def _throughput(draft: Draft, footprint: Footprint, place: Place) -> ThroughputP
         sequence=draft.sequences.longest,
         tokens_per_step=None if length.tokens is None else length.tokens / length.steps.value,
         objective=draft.sequences.objective,
+        cards=draft.batch.processes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 import attrs
 
@@ -99,16 +100,24 @@ def plan_compute(
         return stated
     wanted = next((one for one in stated if one.is_wanted), None)
     if wanted is not None:
-        if rail is Rail.CPU and wanted.format is NumberFormat.FLOAT16:
+        if rail is not Rail.CUDA and wanted.format is NumberFormat.FLOAT16:
+            place = "CPU" if rail is Rail.CPU else "MLX rail"
             return Problem(
                 "CONFIG_INVALID_SETTING",
-                "float16 cannot be trained on the CPU: its gradients underflow and there is no loss scaling.",
+                f"float16 cannot be trained on the {place}: its gradients underflow and there is no loss scaling.",
                 where=wanted.name,
                 hint="Use bfloat16 or float32.",
             )
         return Decision(wanted.format, f"set by {wanted.name}", "You asked for it.")
     ruled_out = {one.format: f"set by {one.name}" for one in stated}
-    return _on_the_cpu(hardware, ruled_out) if rail is Rail.CPU else _on_a_card(hardware, ruled_out)
+    match rail:
+        case Rail.CPU:
+            return _on_the_cpu(hardware, ruled_out)
+        case Rail.MLX:
+            return _on_an_apple_chip(ruled_out)
+        case Rail.CUDA:
+            return _on_a_card(hardware, ruled_out)
+    assert_never(rail)
 
 
 def _on_the_cpu(hardware: HardwareFacts, ruled_out: Mapping[NumberFormat, str]) -> Decision[NumberFormat]:
@@ -118,6 +127,13 @@ def _on_the_cpu(hardware: HardwareFacts, ruled_out: Mapping[NumberFormat, str]) 
         rule = ruled_out[NumberFormat.BFLOAT16]
         return Decision(NumberFormat.FLOAT32, rule, "The processor multiplies bfloat16 natively, but is not to use it.")
     return Decision(NumberFormat.BFLOAT16, "native bf16", "The processor multiplies bfloat16 natively.")
+
+
+def _on_an_apple_chip(ruled_out: Mapping[NumberFormat, str]) -> Decision[NumberFormat]:
+    if NumberFormat.BFLOAT16 in ruled_out:
+        rule = ruled_out[NumberFormat.BFLOAT16]
+        return Decision(NumberFormat.FLOAT32, rule, "float16 has no loss scaling on the MLX rail.")
+    return Decision(NumberFormat.BFLOAT16, "MLX", "Half of float32's memory, with its range.")
 
 
 def _on_a_card(hardware: HardwareFacts, ruled_out: Mapping[NumberFormat, str]) -> Decision[NumberFormat]:
@@ -150,6 +166,8 @@ def _in_4bit(
         )
     if asked is not None:
         return given(origins, "model.load_in_4bit", asked)
+    if rail is Rail.MLX:
+        return Decision(False, "MLX", "NF4 is bitsandbytes' format, which MLX does not read.")
     if rail is Rail.CPU:
         return Decision(False, "CPU", "On the CPU 4-bit weights are slower, and memory is not the limit.")
     if not software.has("bitsandbytes"):

@@ -27,7 +27,9 @@ def check_room(
     """RUNTIME_MEMORY_INSUFFICIENT with the smallest changes that help; a warning where nothing can be predicted."""
     memory, budget = footprint.fit.memory, footprint.budget
     if memory is None:
-        message = f"{unknown_memory(place.model)} The batch is the card's tier."
+        on_mlx = "The peak memory of the MLX rail is not predicted. One sequence goes through the model at a time."
+        tier = f"{unknown_memory(place.model)} The batch is the card's tier."
+        message = on_mlx if place.rail is Rail.MLX else tier
         return (warning("RUNTIME_MEMORY_UNKNOWN", message, where="--model"),)
     guess = _guess(place.model)
     if budget is None:

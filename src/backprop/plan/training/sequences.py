@@ -45,6 +45,7 @@ class SequencePlan:
             packing=self.packing,
             sequence_length=self.length,
             packed_length=self.packed_length,
+            processes=update.processes,
         )
 
 

@@ -64,9 +64,12 @@ def plan_throughput(
     sequence: int,
     tokens_per_step: float | None,
     objective: Objective = Objective.SFT,
+    cards: int = 1,
 ) -> ThroughputPlan:
-    """The work of a token, and the rates that the hardware may reach."""
+    """The work of a token, and the rates that the hardware may reach; several cards are taken for equal."""
     rates, basis = _rates(rail, hardware, precision)
+    if rail is Rail.CUDA and cards > 1 and rates is not None:
+        rates, basis = (cards * rates[0], cards * rates[1]), f"{cards} cards, each at {basis}"
     return ThroughputPlan(
         flops_per_token=flops_per_token(
             model, adapter=adapter, recomputes=recomputes, sequence=sequence, objective=objective
@@ -106,6 +109,8 @@ def flops_per_token(
 
 def _rates(rail: Rail, hardware: HardwareFacts, precision: PrecisionPlan) -> tuple[tuple[float, float] | None, str]:
     gpu = hardware.gpu
+    if rail is Rail.MLX:
+        return None, "no figures are known for Apple chips"
     if rail is Rail.CPU or gpu is None:
         slow, fast = (hardware.num_cpus * rate for rate in CPU_FLOPS_PER_CORE)
         a_core = f"{CPU_FLOPS_PER_CORE[0] / 1e9:.0f} to {CPU_FLOPS_PER_CORE[1] / 1e9:.0f} GFLOP/s a core"
