@@ -110,6 +110,7 @@ def test_rows_that_hold_secrets_are_not_quoted_anywhere(tmp_path: Path) -> None:
     "row",
     [
         {"text": "hello", "author": "ann@example.org"},
+        {"text": "y" * 25, "author": "ann.of.the.harbour@example.org"},  # an excerpt ends within the address
         {"instruction": "a", "output": "b", SECRET: 1},
         {"instruction": "a", "card": 4111111111111111, "output": "b"},
         {"messages": [], "by": "call\n+49 30 1234567"},
