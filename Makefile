@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@if nvidia-smi >/dev/null 2>&1; then grep -v '^torch==' constraints.txt; else cat constraints.txt; fi > .venv/constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt --upgrade pip
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt \
-		--group dev --editable '.[train,qlora,parquet,zstd]'
+		--group dev --editable '.[train,qlora,parquet,zstd,quantize,verify]'
 	@touch $@
 
 $(MODEL): | $(INSTALLED)
@@ -62,10 +62,12 @@ bench: setup
 	$(PY) -m benchmarks.data_near
 	$(PY) -m benchmarks.data_split
 	$(PY) -m benchmarks.data_report
+	$(PY) -m benchmarks.export_gguf
+	$(PY) -m benchmarks.export_merged
 
 quickstart: setup
 	@TOKENIZERS_PARALLELISM=true $(PY) tools/quickstart.py
 
 clean:
-	rm -rf quickstart-output output dist build .fuzz .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf quickstart-output* output dist build .fuzz .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests property_tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,10 +7,11 @@ import math
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig
 
 from backprop.plan.decision import Decision
 from backprop.plan.runs.extension import extend_plan
-from backprop.plan.settings.lora import LoraSettings
+from backprop.plan.settings.lora import AdapterInit, LoraSettings
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
@@ -85,6 +86,39 @@ def test_alpha_follows_the_rank_and_parameters_grow_with_it(
 
     assert at(rank).scale == at(2 * rank).scale == 2.0
     assert 2 * at(rank).num_parameters == at(2 * rank).num_parameters
+
+
+@given(train_settings(), train_facts(), st.integers(1, 1024))
+def test_a_rank_stabilized_alpha_keeps_the_scale_at_every_rank(
+    settings: TrainSettings, facts: TrainFacts, rank: int
+) -> None:
+    adapter = planned(attrs.evolve(settings, lora=LoraSettings(r=rank, use_rslora=True)), facts).adapter
+    assert adapter is not None
+    assert math.isclose(adapter.scale, 2.0)
+
+
+@given(train_settings(), train_facts())
+def test_the_arguments_of_an_adapter_are_accepted_by_peft_and_scale_as_planned(
+    settings: TrainSettings, facts: TrainFacts
+) -> None:
+    adapter = planned(settings, facts).adapter
+    assert adapter is not None
+    config = LoraConfig(**lora_arguments(adapter))
+    divisor = math.sqrt(config.r) if config.use_rslora else config.r
+    assert math.isclose(config.lora_alpha / divisor, adapter.scale)
+
+
+@given(train_settings(), train_facts())
+def test_first_weights_change_neither_the_shape_nor_the_memory_of_a_step(
+    settings: TrainSettings, facts: TrainFacts
+) -> None:
+    random = attrs.evolve(settings, lora=attrs.evolve(settings.lora, init_lora_weights=AdapterInit.DEFAULT))
+    computed = attrs.evolve(settings, lora=attrs.evolve(settings.lora, init_lora_weights=AdapterInit.PISSA))
+    one, two = planned(random, facts), planned(computed, facts)
+    assert one.adapter is not None
+    assert two.adapter is not None
+    assert attrs.evolve(two.adapter, initial=None) == one.adapter
+    assert (one.memory, one.batch, one.precision) == (two.memory, two.batch, two.precision)
 
 
 @given(train_settings(), train_facts())

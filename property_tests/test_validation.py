@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -79,7 +80,7 @@ def written(directory: str, rows: list[Any]) -> Path:
 
 
 def judged(path: Path, layout: Layout, limits: Limits, *, block_bytes: int, num_processes: int = 1) -> Tally:
-    with patch.object(validation, "blocks_of", lambda path: blocks_of(path, block_bytes=block_bytes)):
+    with patch.object(validation, "blocks_of", partial(blocks_of, block_bytes=block_bytes)):
         return judge_rows((path,), BlockJudge(judge_of(layout)), limits, num_processes=num_processes)
 
 

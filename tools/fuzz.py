@@ -21,8 +21,8 @@ from property_tests.strategies.data_files import data_files
 from backprop.effects.files.rows import RawRow, blocks_of, lines_of, read_rows, rows_of
 from backprop.effects.probe.dataset import observe_data
 from backprop.plan.data.checks import check_example
-from backprop.plan.data.compared import compared_text
-from backprop.plan.data.conversation import RowError, content_hash
+from backprop.plan.data.compared import compared_text, content_hash
+from backprop.plan.data.conversation import RowError
 from backprop.plan.data.layout import Layout, describe_keys, layout_of
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem

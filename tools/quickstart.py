@@ -1,4 +1,4 @@
-"""Fine-tune the small model on the lighthouse example and show what it answers before and after."""
+"""Fine-tune the small model on the lighthouse example, show what it answers before and after, and from a GGUF file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from backprop.cli.style import Style, style_for
+from backprop.effects.export.llama_server import loaded
 from backprop.effects.generate import continue_prompt, load_model
 from backprop.plan.decision import Refused
 from backprop.plan.errors import BackpropError
@@ -21,6 +22,7 @@ MODEL = ".models/SmolLM2-135M-Instruct"
 DATA = "examples/lighthouse.jsonl"
 HELDOUT = Path("examples/lighthouse-heldout.jsonl")
 OUTPUT = "quickstart-output"
+EXPORTED = ("q8_0", "q4_k_m")
 TRAIN = (
     *f"train --model {MODEL} --data {DATA} --output {OUTPUT} --steps 60 --batch-size 8 --grad-accum 1".split(),
     *["--no-packing", "--lora-r", "16", "--lora-dropout", "0", "--lr", "1e-3"],
@@ -41,6 +43,24 @@ def answers(target: str, prompts: list[str]) -> list[str]:
         (continuation,) = continue_prompt(model, prepared.plan)
         found.append(" ".join(text_of(prepared, continuation.ids).split()))
     return found
+
+
+def answers_of_file(file: Path, prompts: list[str]) -> list[str]:
+    """What llama.cpp answers with an exported file, the likeliest token each time."""
+    with loaded(file, num_threads=2) as model:
+        rendered = [model.render([{"role": "user", "content": prompt}]) for prompt in prompts]
+        texts = [model.complete(model.tokenize(text), max_tokens=40) for text in rendered]
+    return [" ".join(text.split()) for text in texts]
+
+
+def export(quantization: str) -> Path:
+    """The adapter and its base in one file."""
+    target = Path(f"{OUTPUT}-{quantization}")
+    command = ["export", OUTPUT, "--format", "gguf", "--quantization", quantization, "--output", str(target)]
+    print(f"\n$ backprop {' '.join(command)}", flush=True)
+    subprocess.run([sys.executable, "-m", "backprop", *command], check=True)
+    (file,) = target.glob("*.gguf")
+    return file
 
 
 def is_right(answer: str, row: dict[str, object]) -> bool:
@@ -65,6 +85,10 @@ def main() -> int:
     print("\nAsking again, now with the adapter ...\n", flush=True)
     after = answers(OUTPUT, prompts)
     print(comparison(rows, before, after, style))
+    for quantization in EXPORTED:
+        told = answers_of_file(export(quantization), prompts)
+        right = sum(map(is_right, told, rows))
+        print(f"\n{prompts[0]}\n  {quantization}, in llama.cpp: {told[0]}\nRight: {right} of {len(rows)}.", flush=True)
     print(f'\n$ backprop generate {OUTPUT} "{prompts[0]}"   asks it something yourself.')
     print(f"Done in {(time.monotonic() - begun) / 60:.1f} minutes.")
     return 0

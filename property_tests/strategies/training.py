@@ -6,13 +6,14 @@ import attrs
 from hypothesis import strategies as st
 
 from backprop.plan.facts.architectures import ARCHITECTURES, facts_from_config
-from backprop.plan.facts.dataset import DataFacts, DatasetFacts, RowCount, TokenFacts
+from backprop.plan.facts.dataset import DataFacts, DatasetFacts, Ratings, RowCount, TokenFacts
 from backprop.plan.facts.hardware import Gpu, HardwareFacts
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.facts.software import SoftwareFacts
+from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import DataSettings
-from backprop.plan.settings.lora import LoraPreset, LoraSettings
-from backprop.plan.settings.training import Optimizer, Scheduler, TrainingSettings
+from backprop.plan.settings.lora import AdapterInit, LoraPreset, LoraSettings
+from backprop.plan.settings.training import Optimizer, Scheduler, TrainingSettings, TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.packages import TRAIN_PACKAGES
@@ -93,6 +94,7 @@ def datasets(draw: st.DrawFn) -> DatasetFacts:
         rendering="chat template",
         rows=tokens.sequences,
         tokens=tokens,
+        ratings=draw(st.none() | st.builds(Ratings, st.integers(0, 1000), st.integers(0, 1000))),
     )
 
 
@@ -112,7 +114,7 @@ TOKENIZER = TokenizerFacts(
 def train_facts(draw: st.DrawFn, *, is_roomy: bool = True) -> TrainFacts:
     """A world in which training is possible, or, when not roomy, in which memory may be short."""
     packages = [("bitsandbytes", "0.50")] if draw(st.booleans()) else []
-    packages += [(name, "1.0") for name in TRAIN_PACKAGES]
+    packages += [(name, "1.0") for name in (*TRAIN_PACKAGES, "torchao")]
     return TrainFacts(
         model=draw(models()),
         tokenizer=TOKENIZER,
@@ -120,6 +122,25 @@ def train_facts(draw: st.DrawFn, *, is_roomy: bool = True) -> TrainFacts:
         hardware=draw(hardware(is_roomy=is_roomy)),
         software=SoftwareFacts(python="3.11", packages=tuple(packages)),
     )
+
+
+@st.composite
+def preference_settings(draw: st.DrawFn) -> TrainSettings:
+    """Settings of a preference method, with coefficients of any."""
+    settings = draw(train_settings())
+    positive = st.floats(1e-3, 100)
+    training = attrs.evolve(
+        settings.training,
+        method=draw(st.sampled_from([method for method in Objective if method is not Objective.SFT])),
+        orpo_beta=draw(positive),
+        simpo_beta=draw(positive),
+        simpo_gamma=draw(positive),
+        kto_beta=draw(positive),
+        kto_desirable_weight=draw(positive),
+        kto_undesirable_weight=draw(positive),
+        mode=draw(st.sampled_from(TrainMode)),
+    )
+    return attrs.evolve(settings, training=training)
 
 
 @st.composite
@@ -145,6 +166,11 @@ def train_settings(draw: st.DrawFn) -> TrainSettings:
         r=draw(st.none() | st.integers(1, 512)),
         lora_alpha=draw(st.none() | st.floats(0.1, 1024)),
         use_dora=draw(st.booleans()),
+        use_rslora=draw(st.booleans()),
+        # LoftQ needs bitsandbytes, which not every world has.
+        init_lora_weights=draw(st.sampled_from((AdapterInit.DEFAULT, AdapterInit.PISSA))),
     )
+    # float8 weights and DoRA exclude one another.
+    training = attrs.evolve(training, fp8=not lora.use_dora and draw(st.booleans()))
     data = DataSettings(dataset_name="/data/rows.jsonl", packing=draw(st.booleans()), shuffle=draw(st.booleans()))
     return attrs.evolve(TrainSettings(), training=training, lora=lora, data=data)

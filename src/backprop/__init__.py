@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backprop.plan.estimate.plan import EstimateFacts, plan_estimate
     from backprop.plan.estimate.report import EstimateReport
     from backprop.plan.events import CheckpointSaved, Event, Progressed
+    from backprop.plan.export.report import ExportReport
     from backprop.plan.facts.absent import Absent
     from backprop.plan.facts.dataset import DataFacts, DatasetFacts
     from backprop.plan.facts.hardware import HardwareFacts
@@ -68,6 +69,7 @@ _HOMES = {
     "EstimateReport": "plan.estimate.report",
     "EstimateVramSettings": "plan.settings.verbs.estimate_vram",
     "Event": "plan.events",
+    "ExportReport": "plan.export.report",
     "Finding": "plan.data.check",
     "GenerateSettings": "plan.settings.verbs.generate",
     "GenerationPlan": "plan.generation.plan",
@@ -125,6 +127,7 @@ __all__ = [
     "EstimateReport",
     "EstimateVramSettings",
     "Event",
+    "ExportReport",
     "Finding",
     "GenerateSettings",
     "GenerationPlan",

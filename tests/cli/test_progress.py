@@ -60,7 +60,7 @@ def test_each_event_worth_a_line_has_one(event: Event, line: str | None) -> None
 
 def test_every_event_has_a_line_or_is_shown_elsewhere() -> None:
     every = {t.__name__ for t in Event.__args__}
-    assert every == LINES.keys() | {"Planned", "Progressed", "Failed", "Interrupted"}
+    assert every == LINES.keys() | {"Planned", "Progressed", "Written", "Failed", "Interrupted"}
 
 
 @pytest.mark.parametrize("event", [STEP, events.Stage('token="a" and "b"'), events.Failed(1, "RUNTIME_BUG", SECRET)])

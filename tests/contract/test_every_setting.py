@@ -15,7 +15,7 @@ from transformers import TrainerControl, TrainerState
 
 from backprop.effects.files.token_store import TokenStore
 from backprop.effects.store.history import HistoryStore
-from backprop.effects.train.loading import add_adapter, load_base
+from backprop.effects.train.loading import load_adapted
 from backprop.effects.train.reporting import StepReporter
 from backprop.plan.data.order import epoch_order
 from backprop.plan.decision import Decision
@@ -28,6 +28,7 @@ from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import (
     load_arguments,
     lora_arguments,
+    loss_arguments,
     own_optimizer_arguments,
     quantization_arguments,
     sft_arguments,
@@ -47,7 +48,13 @@ from tests.tiny import make_tiny_model, write_conversations
 FULL = PrecisionPlan(Decision(False, "", ""), Decision(NumberFormat.FLOAT32, "", ""))
 ON_A_CARD = "the machine has a card"
 TRACES = {"data.dataset_name": "{traces}", "data.reasoning_trace": "true"}
+ON_A_HOPPER_CARD = "it multiplies float8"
+MACHINES = {ON_A_CARD: card(24), ON_A_HOPPER_CARD: card(80, (9, 0))}
+"""By what a setting needs; other settings see the machine that the test runs on."""
 HOLDOUT = {"data.eval_split": "0.2"}
+PAIRS = {"data.dataset_name": "{pairs}"}
+ORPO, SIMPO = ({**PAIRS, "training.method": method} for method in ("orpo", "simpo"))
+KTO = {"data.dataset_name": "{rated}", "training.method": "kto"}
 CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "model.name": ("{other_model}", {}, ""),
     "model.load_in_4bit": ("false", {}, ON_A_CARD),
@@ -88,8 +95,18 @@ CHANGES: dict[str, tuple[str, dict[str, str], str]] = {
     "training.seed": ("7", {}, ""),
     "training.backend": ("cpu", {}, ON_A_CARD),
     "training.mode": ("full", {}, ""),
+    "training.method": ("orpo", SIMPO, ""),
+    "training.orpo_beta": ("0.2", ORPO, ""),
+    "training.simpo_beta": ("2.5", SIMPO, ""),
+    "training.simpo_gamma": ("0.5", SIMPO, ""),
+    "training.kto_beta": ("0.2", KTO, ""),
+    "training.kto_desirable_weight": ("1.1", KTO, ""),
+    "training.kto_undesirable_weight": ("0.9", KTO, ""),
     "training.full_ft_offload": ("true", {"training.mode": "full"}, ""),
     "lora.use_dora": ("true", {}, ""),
+    "training.fp8": ("true", {}, ON_A_HOPPER_CARD),
+    "lora.use_rslora": ("true", {}, ""),
+    "lora.init_lora_weights": ("pissa", {}, ""),
     "lora.preset": ("fast", {}, ""),
     "lora.r": ("8", {}, ""),
     "lora.lora_alpha": ("8", {}, ""),
@@ -136,6 +153,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for i in range(30)
     ]
     texts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pairs, rated = directory / "pairs.jsonl", directory / "rated.jsonl"
+    pairs.write_text(
+        "".join(json.dumps({"prompt": f"{i}?", "chosen": f"{i}, so.", "rejected": "No."}) + "\n" for i in range(30)),
+        encoding="utf-8",
+    )
+    rated.write_text(
+        "".join(json.dumps({"prompt": f"{i}?", "completion": f"{i}.", "label": i % 2}) + "\n" for i in range(30)),
+        encoding="utf-8",
+    )
     thinking = directory / "thinking.jsonl"
     turns = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "<think>Hm.</think>One."}]
     thinking.write_text((json.dumps({"messages": turns}) + "\n") * 30, encoding="utf-8")
@@ -158,6 +184,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "data": str(write_conversations(directory / "rows.jsonl")),
         "other_data": str(write_conversations(directory / "more.jsonl", rows=50)),
         "texts": str(texts),
+        "pairs": str(pairs),
+        "rated": str(rated),
         "thinking": str(thinking),
         "traces": str(traces),
         "broken": str(broken),
@@ -177,7 +205,11 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
     base = {"model.name": "{model}", "data.dataset_name": "{data}"}
     found = resolved({**base, **values}, files)
     with observed(found.settings, origins=found.origins, keep_rows=True, emit=lambda _: None) as seen:
-        facts = attrs.evolve(seen.facts, hardware=card(24)) if machine == ON_A_CARD else seen.facts
+        # bfloat16 is what some processors take by themselves.
+        hardware = MACHINES.get(machine, attrs.evolve(seen.facts.hardware, cpu_has_bf16=False))
+        installed = (*seen.facts.software.packages, ("torchao", "any"))
+        software = attrs.evolve(seen.facts.software, packages=installed)
+        facts = attrs.evolve(seen.facts, hardware=hardware, software=software)
         plan = plan_train(found.settings, facts, origins=found.origins)
         if not isinstance(plan, TrainPlan):
             return plan
@@ -185,9 +217,11 @@ def done_with(values: dict[str, str], files: dict[str, str], machine: str) -> An
         return {
             "rows": (content(seen.rows.train), content(seen.rows.heldout)),
             "sft": sft_arguments(plan, staging_dir="staging"),
+            "loss": (plan.objective.method.value, loss_arguments(plan)),
             "lora": plan.adapter and lora_arguments(plan.adapter),
             "adapter": plan.adapter and initial_weights(plan, plan.adapter),
             "full": (own_optimizer_arguments(plan), plan.offload and plan.offload.backend),
+            "float8": plan.precision.float8 and plan.precision.float8.layers.value,
             "load": (plan.model.directory, load_arguments(plan), quantization_arguments(plan)),
             "packed": plan.batch.packed_length.value if plan.batch.packed_length else None,
             "order": tuple(epoch_order(plan.length.sequences, seed=plan.seed, epoch=0, shuffle=plan.shuffle)),
@@ -203,7 +237,7 @@ def initial_weights(plan: TrainPlan, adapter: AdapterPlan) -> str:
     """The adapter before its first step, in a few letters."""
     on_the_cpu = attrs.evolve(plan, rail=Decision(Rail.CPU, "", ""), precision=FULL)
     assert plan.model.directory is not None
-    model = add_adapter(adapter, load_base(on_the_cpu, plan.model.directory), base=plan.model)
+    model, _ = load_adapted(attrs.evolve(on_the_cpu, adapter=adapter), plan.model.directory, checkpoint=None)
     digest = hashlib.sha256()
     for name, tensor in model.named_parameters():
         if tensor.requires_grad:

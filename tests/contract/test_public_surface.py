@@ -9,8 +9,8 @@ import backprop
 
 NAMES = """
     Absent BackpropError CATALOGUE CheckpointManifest CheckpointSaved DataFacts DataSettings DatasetFacts
-    Decision EstimateFacts EstimateReport EstimateVramSettings Event Finding GenerateSettings GenerationPlan
-    HardwareFacts
+    Decision EstimateFacts EstimateReport EstimateVramSettings Event ExportReport Finding GenerateSettings
+    GenerationPlan HardwareFacts
     LoraSettings MemoryPlan ModelFacts ModelSettings Origins
     Problem Progressed PromptFacts Refused ResumePlan ResumeSettings RunRecord Severity SoftwareFacts
     TargetFacts TokenizerFacts TrainFacts TrainPlan TrainReport TrainSettings Trainer TrainingSettings

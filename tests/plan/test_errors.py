@@ -15,13 +15,15 @@ from backprop.plan.errors import CATALOGUE, FAMILY_EXIT_CODE, BackpropError, Fam
 from backprop.plan.exit_code import exit_code_for
 
 SOURCE = Path(backprop.__file__).parent
-CODE = re.compile(rf"(?:{'|'.join(f.value for f in Family)})_[A-Z_]+")
+CODE = re.compile(rf"(?:{'|'.join(f.value for f in Family)})_[A-Z0-9_]+")
 EXIT_CODES = {
     "INPUT_PATH_UNUSABLE": 77,
     "INPUT_DATASET_REPORT_THRESHOLD": 65,
     "INPUT_DATASET_VALIDATION_FAILED": 65,
     "DEP_PACKAGE_MISSING": 1,
     "HUB_UNREACHABLE": 69,
+    "HUB_PUSH_NETWORK": 69,
+    "HUB_PUSH_SECRET": 1,
     "RUNTIME_TRAINING_ABORTED": 130,
     "RUNTIME_GPU_OOM": 137,
     "RUNTIME_PERMISSION_DENIED": 77,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backprop.plan.redaction import redact, redact_data
+from backprop.plan.redaction import find_secret, redact, redact_data
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,42 @@ def test_numbers_and_keys_of_data_stay() -> None:
         "token": 5,
         "m": ["password=[redacted]", None, 0.5],
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf_abcdefghijklmnopqrstuvwxyz",
+        "sk-proj-abcdefghij0123456789",
+        "AKIAABCDEFGHIJKLMNOP",
+        "ghp_abcdefghijklmnopqrstuvwxyz",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "https://ann:secret@example.com/x",
+        '{"api_key": "0123456789"}',
+        "Authorization: Bearer abcdefghijklmnopqrstuvwxyz",
+        "password = hunter2hunter2",
+    ],
+)
+def test_a_secret_in_a_file_is_found_and_not_shown(text: str) -> None:
+    found = find_secret(f"before {text} after")
+    assert found is not None
+    assert len(found) <= 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}',
+        "a task-specific, risk-averse model; see sk-learn-contributions",
+        "https://example.com:8080/a@b",
+        "password: [redacted]",
+        "hf_hub_download(repo_id)",
+    ],
+)
+def test_ordinary_words_of_a_model_directory_are_no_secrets(text: str) -> None:
+    assert find_secret(text) is None
+
+
+def test_a_vocabulary_is_searched_for_keys_alone() -> None:
+    assert find_secret('"password": 12345678,', prose=False) is None
+    assert find_secret('"hf_abcdefghijklmnopqrstuvwxyz": 1', prose=False) is not None

@@ -9,6 +9,7 @@ import pytest
 
 from backprop.plan.data.converting import Target
 from backprop.plan.errors import BackpropError
+from backprop.plan.exit_code import exit_code_for
 from backprop.plan.settings.verbs.data_convert import DataConvertSettings
 from backprop.workflows.data_convert import run
 from backprop.workflows.request import Request
@@ -64,3 +65,32 @@ def test_the_data_set_itself_is_never_overwritten(tmp_path: Path) -> None:
     dataset = write(tmp_path / "chats.jsonl", CHAT)
     with pytest.raises(BackpropError, match="is the data set itself"):
         convert(dataset, Target.SHAREGPT, out=dataset)
+
+
+@pytest.mark.parametrize("out", ["chats.csv", "chats.jsonl.gz", "chats.txt", "chats.json"])
+def test_a_suffix_that_does_not_say_json_lines_is_refused(tmp_path: Path, out: str) -> None:
+    with pytest.raises(BackpropError, match="suffix of another kind") as refused:
+        convert(write(tmp_path / "rows.jsonl", CHAT), Target.SHAREGPT, out=str(tmp_path / out))
+    assert refused.value.problems[0].hint == "Name a file that ends in .jsonl or .ndjson with --out."
+    assert not (tmp_path / out).exists()
+
+
+def test_a_refusal_advises_only_what_helps(tmp_path: Path) -> None:
+    pair = json.dumps({"prompt": "1+1?", "chosen": "2", "rejected": "3"})
+    held = "Choose --to sharegpt or openai, which can hold it"
+    expected = [
+        (LONG, False, f"{held}, or leave such rows out with --skip-bad-rows."),
+        (LONG, True, f"{held}."),
+        (pair, False, "Leave such rows out with --skip-bad-rows."),
+        (pair, True, "Convert other rows: no layout of --to can hold these."),
+    ]
+    for row, skips, hint in expected:
+        with pytest.raises(BackpropError) as refused:
+            convert(write(tmp_path / "rows.jsonl", row), Target.ALPACA, skip_bad_rows=skips)
+        assert refused.value.problems[0].hint == hint
+
+
+def test_rows_that_cannot_be_read_are_a_fault_of_the_data_too(tmp_path: Path) -> None:
+    with pytest.raises(BackpropError, match="is not JSON") as refused:
+        convert(write(tmp_path / "chats.jsonl", CHAT, "{"), Target.SHAREGPT)
+    assert exit_code_for(refused.value.problems) == 65

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,13 @@ import pytest
 
 import backprop
 from backprop import BackpropError, Event, analyze_dataset
+from backprop.plan.data.quality import Rate, Verdict
+from backprop.plan.data.quality_report import DataReport
+from backprop.plan.decision import Problem
 from backprop.plan.events import Stage
+from backprop.plan.exit_code import exit_code_for
 from backprop.plan.settings.data import DataSettings
+from backprop.plan.settings.resolve import Origin, Origins, Source
 from backprop.plan.settings.verbs.data_report import DataReportSettings
 from backprop.plan.wire.outcome import Status
 from backprop.workflows.data_report import run
@@ -78,11 +85,94 @@ def test_progress_is_told_as_stages(rows: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "flag"),
-    [({"fail_on_contamination": 0.0}, "--against"), ({"data": DataSettings(chat_template="chatml")}, "--model")],
+    ("settings", "key", "flag"),
+    [
+        ({"data": DataSettings(chat_template="chatml")}, "data.chat_template", "--model"),
+        ({"data": DataSettings(dataset_split="test")}, "data.dataset_split", "Hub"),
+    ],
 )
-def test_a_setting_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], flag: str) -> None:
-    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings)))
+def test_a_flag_that_changes_nothing_is_a_warning(rows: Path, settings: dict[str, Any], key: str, flag: str) -> None:
+    given = Origins({key: Origin(Source.FLAG, key)})
+    outcome = run(Request(DataReportSettings(dataset=str(rows), **settings), given))
     assert outcome.exit_code == 0
     (problem,) = outcome.problems
     assert flag in problem.message + problem.hint
+
+
+def test_the_advice_is_about_the_gate_that_tripped_not_about_what_else_is_wrong(rows: Path) -> None:
+    outcome = run(
+        Request(DataReportSettings(dataset=str(rows), against=str(rows), fail_on_dups=1.0, fail_on_contamination=0.5))
+    )
+    (problem,) = outcome.problems
+    assert problem.code == "INPUT_DATASET_REPORT_THRESHOLD"
+    assert problem.hint == "Remove the rows that stand in both, or hold others out."
+
+
+def test_a_gate_that_checks_nothing_is_refused(rows: Path) -> None:
+    with pytest.raises(BackpropError, match="checks nothing without --against") as error:
+        analyze_dataset(rows, fail_on_contamination=0.0)
+    assert exit_code_for(error.value.problems) == 1
+    assert analyze_dataset(rows, against=rows, fail_on_contamination=0.0).verdict is Verdict.FAIL
+
+
+def test_what_was_not_checked_has_no_verdict(rows: Path) -> None:
+    (check,) = (check for check in analyze_dataset(rows).rates if check.rate is Rate.CONTAMINATION)
+    assert (check.value, check.verdict) == (None, None)
+
+
+def test_one_sided_labels_are_a_warning_and_fail_a_strict_report(tmp_path: Path) -> None:
+    path = tmp_path / "rated.jsonl"
+    rated = [{"prompt": f"What is {n}?", "completion": f"It is {n}.", "label": True} for n in range(5)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rated))
+    assert analyze_dataset(path).verdict is Verdict.WARN
+    outcome = run(Request(DataReportSettings(dataset=str(path), strict=True)))
+    assert outcome.exit_code == 65
+    assert "all 5 labels are true" in outcome.problems[0].message
+    assert "other label" in outcome.problems[0].hint
+
+
+def report_refused(rows: Path, **settings: Any) -> BackpropError:
+    """The refusal, of which no row was read."""
+    told: list[Event] = []
+    with pytest.raises(BackpropError) as error:
+        run(Request(DataReportSettings(dataset=str(rows), **settings), emit=told.append))
+    assert not told
+    assert error.value.problems[0].where == "--html"
+    assert error.value.problems[0].code == "INPUT_VALIDATION_FAILED"
+    return error.value
+
+
+def test_the_page_never_overwrites_what_is_read(rows: Path, tmp_path: Path) -> None:
+    before = rows.read_bytes()
+    other, link, config = tmp_path / "other.jsonl", tmp_path / "page.html", tmp_path / "config.toml"
+    shutil.copy(rows, other)
+    link.symlink_to(rows)
+    config.touch()
+    assert "is the data set itself" in str(report_refused(rows, html=str(rows)))
+    assert "is the data set itself" in str(report_refused(rows, html=str(link)))
+    assert "is a file that is read" in str(report_refused(rows, html=str(other), against=str(other)))
+    assert "is a file that is read" in str(report_refused(rows, html=str(config), config=str(config)))
+    assert (rows.read_bytes(), other.read_bytes()) == (before, before)
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_reading(rows: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a pipe" in str(report_refused(rows, html=str(tmp_path / "pipe")))
+    assert "is a directory" in str(report_refused(rows, html=str(tmp_path)))
+    assert "Not a directory" in str(report_refused(rows, html=str(rows / "deep" / "page.html")))
+    assert "is no file" in str(report_refused(rows, html="-"))
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_page_that_fails_all_the_same_does_not_cost_the_report(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: str) -> None:
+        raise BackpropError(Problem("RUNTIME_DISK_FULL", f"{path} cannot be written: no space.", where=str(path)))
+
+    monkeypatch.setattr("backprop.workflows.data_report.write_atomic", full)
+    outcome = run(Request(DataReportSettings(dataset=str(rows), html=str(tmp_path / "page.html"))))
+    assert isinstance(outcome.report, DataReport)
+    assert outcome.report.html is None
+    assert [(problem.code, problem.where) for problem in outcome.problems] == [("RUNTIME_DISK_FULL", "--html")]
+    assert outcome.exit_code == 2

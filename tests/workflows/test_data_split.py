@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from backprop.effects.probe.row_source import open_rows
 from backprop.plan.data.shown import DedupeReport, SplitReport
 from backprop.plan.errors import BackpropError
+from backprop.plan.settings.data import RowFormat
+from backprop.plan.settings.resolve import Origin, Origins, Source
 from backprop.plan.settings.verbs.data_dedupe import DataDedupeSettings
 from backprop.plan.settings.verbs.data_split import DataSplitSettings
 from backprop.workflows import data_dedupe, data_split
@@ -100,17 +106,24 @@ def test_compressed_and_table_files_become_lines(tmp_path: Path) -> None:
     ("lines", "settings", "code", "says"),
     [
         ([question(1)], {}, "CONFIG_INVALID_SETTING", "it has one row"),
+        ([question(1), "{", "{"], {}, "CONFIG_INVALID_SETTING", "it has one row that can be read, of 3"),
         ([question(1)] * 3, {}, "CONFIG_INVALID_SETTING", "3 rows are all equal or similar"),
+        ([question(1)] * 3, {"exact_only": True}, "CONFIG_INVALID_SETTING", "3 rows are all equal\\.$"),
         (["{"], {}, "INPUT_DATASET_PARSE_FAILED", "is not JSON"),
         ([question(1), question(2)], {"out_train": "rows.jsonl"}, "INPUT_VALIDATION_FAILED", "is the data set itself"),
-        ([question(1), question(2)], {"out_train": "x", "out_heldout": "x"}, "INPUT_VALIDATION_FAILED", "another"),
+        (
+            [question(1), question(2)],
+            {"out_train": "x.jsonl", "out_heldout": "x.jsonl"},
+            "INPUT_VALIDATION_FAILED",
+            "another",
+        ),
     ],
 )
 def test_what_cannot_be_divided_is_refused_and_nothing_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     lines: list[str],
-    settings: dict[str, str],
+    settings: dict[str, object],
     code: str,
     says: str,
 ) -> None:
@@ -152,3 +165,72 @@ def test_a_second_time_removes_nothing_also_where_boilerplate_changes(tmp_path: 
     again = dedupe(report.out)
     assert (again.rows_kept, again.rows_equal, again.rows_similar) == (report.rows_kept, 0, 0)
     assert Path(again.out).read_bytes() == Path(report.out).read_bytes()
+
+
+@pytest.mark.parametrize("verb", [data_split.run, data_dedupe.run])
+@pytest.mark.parametrize(
+    ("name", "asked", "hint"),
+    [
+        ("rows.jsonl", "out.csv", ".jsonl or .ndjson"),
+        ("rows.jsonl", "out.jsonl.gz", ".jsonl or .ndjson"),
+        ("rows.jsonl", "out.txt", ".jsonl or .ndjson"),
+        ("rows.jsonl", "out", ".jsonl or .ndjson"),
+        ("rows.txt", "out.jsonl", ".txt"),
+    ],
+)
+def test_a_suffix_that_is_not_that_of_what_is_written_is_refused(
+    tmp_path: Path, verb: Callable[[Request[object]], object], name: str, asked: str, hint: str
+) -> None:
+    dataset = write(tmp_path / name, question(1), question(2))
+    out = str(tmp_path / asked)
+    split_up, deduped = DataSplitSettings(dataset=dataset, out_train=out), DataDedupeSettings(dataset=dataset, out=out)
+    with pytest.raises(BackpropError, match="suffix of another kind") as refused:
+        verb(Request(split_up if verb is data_split.run else deduped))
+    assert refused.value.problems[0].code == "INPUT_VALIDATION_FAILED"
+    assert f"ends in {hint} with --out" in refused.value.problems[0].hint
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("name", "out"), [("a.jsonl", "out.NDJSON"), ("a.jsonl", "out.jsonl"), ("a.txt", "out.txt")])
+def test_what_is_written_is_read_back_as_the_same_rows(tmp_path: Path, name: str, out: str) -> None:
+    dataset = write(tmp_path / name, *(question(number) for number in range(3)))
+    dedupe(dataset, out=str(tmp_path / out))
+    was, read = (
+        open_rows(str(path), format=RowFormat.AUTO, text_column="text", split="train", flag="DATASET")
+        for path in (dataset, tmp_path / out)
+    )
+    assert [row.example for row in read.rows()] == [row.example for row in was.rows()]
+    assert read.layout is was.layout
+
+
+def test_the_reasons_of_text_that_went_are_json_lines(tmp_path: Path) -> None:
+    report = dedupe(write(tmp_path / "rows.txt", "a line", "a line", "another"))
+    assert (Path(report.out).name, Path(report.removed).name) == ("rows.deduped.txt", "rows.removed.jsonl")
+    assert [json.loads(line)["reason"] for line in Path(report.removed).read_text().splitlines()] == ["equal"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are told by /proc")
+def test_both_files_of_a_dedupe_are_replaced_or_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = write(tmp_path / "rows.jsonl", question(1), question(1))
+    former = {name: write(tmp_path / name, "former") for name in ("rows.deduped.jsonl", "rows.removed.jsonl")}
+    sync = os.fsync
+
+    def full_for_reasons(descriptor: int) -> None:
+        if "removed" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_for_reasons)
+    with pytest.raises(BackpropError) as refused:
+        dedupe(dataset)
+    assert refused.value.problems[0].code == "RUNTIME_DISK_FULL"
+    assert [Path(path).read_text() for path in former.values()] == ["former\n"] * 2
+
+
+def test_flags_without_effect_are_told(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "rows.jsonl", question(1), question(2))
+    given = Origins({key: Origin(Source.FLAG, key) for key in ("dup_threshold", "data.dataset_split")})
+    split_up = data_split.run(Request(DataSplitSettings(dataset=dataset, exact_only=True), given))
+    deduped = data_dedupe.run(Request(DataDedupeSettings(dataset=dataset), given))
+    assert [problem.where for problem in split_up.problems] == ["--dup-threshold", "--dataset-split"]
+    assert [problem.where for problem in deduped.problems] == ["--dataset-split"]

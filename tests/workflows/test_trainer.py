@@ -80,3 +80,18 @@ def test_a_refusal_reaches_on_error_and_the_caller(model: Path, tmp_path: Path) 
         trainer(model, tmp_path / "out", on_error=heard.append).train(tmp_path / "none.jsonl")
     assert heard == [error.value]
     assert error.value.problems[0].code == "INPUT_DATASET_NOT_FOUND"
+
+
+def test_what_was_trained_is_saved_and_exported(model: Path, data: Path, tmp_path: Path) -> None:
+    small = trainer(model, tmp_path / "out")
+    with pytest.raises(BackpropError, match="finished no run"):
+        small.save(tmp_path / "early")
+    report = small.train(data, steps=2)
+    assert report.adapter is not None
+    saved = Path(small.save(tmp_path / "saved").output)
+    weights = "adapter_model.safetensors"
+    assert (saved / weights).read_bytes() == Path(report.adapter, weights).read_bytes()
+    merged = small.export("merged", output=tmp_path / "merged", model_card=False)
+    assert {Path(file.path).name for file in merged.files} >= {"model.safetensors", "tokenizer.json"}
+    with pytest.raises(BackpropError, match="no setting modelcard"):
+        small.export(modelcard=False)

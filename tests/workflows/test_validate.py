@@ -70,9 +70,10 @@ def test_the_number_of_rows_and_errors_can_be_limited(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "code"),
     [
-        ({"max_errors": 0}, "INPUT_VALIDATION_FAILED"),
-        ({"max_samples": 0}, "INPUT_VALIDATION_FAILED"),
-        ({"format": "parquet"}, "INPUT_VALIDATION_FAILED"),
+        ({"max_errors": 0}, "CONFIG_INVALID_SETTING"),
+        ({"max_samples": 0}, "CONFIG_INVALID_SETTING"),
+        ({"format": "parquet"}, "CONFIG_INVALID_SETTING"),
+        ({"max_seq_length": 7}, "CONFIG_INVALID_SETTING"),
         ({"max_seq_length": 100}, "INPUT_VALIDATION_FAILED"),
         ({"model": "/no/such/model"}, "INPUT_MODEL_NOT_FOUND"),
     ],

@@ -9,9 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from backprop.cli.progress import duration, line_of
 from backprop.cli.style import Style
-from backprop.plan.events import Event, Progressed, Started, Step
+from backprop.plan.events import Event, Progressed, Started, Step, Written
 
 _COURSE_COLUMNS = 20
+_MB = 10**6
 
 
 class RichProgress:
@@ -42,6 +43,10 @@ class RichProgress:
         elif isinstance(event, Progressed):
             self._losses.append(event.loss)
             self._show(event)
+        elif isinstance(event, Written):
+            self._bar.start()
+            done, total = event.done_bytes // _MB, max(1, event.total_bytes // _MB)
+            self._bar.update(self._task, total=total, completed=done, numbers="MB", visible=True)
         elif (line := line_of(event)) is not None:
             self._console.print(line, markup=False)
 

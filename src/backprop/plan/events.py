@@ -37,6 +37,14 @@ class Stage:
 
 
 @attrs.frozen
+class Written:
+    """So much of an export stands on the disk; not recorded, only shown."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+@attrs.frozen
 class Progressed:
     """An optimizer step ended; not recorded, only shown."""
 
@@ -217,6 +225,7 @@ Event: TypeAlias = (
     Planned
     | Started
     | Stage
+    | Written
     | Progressed
     | Step
     | Evaluated

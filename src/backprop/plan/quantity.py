@@ -26,3 +26,11 @@ def about(seconds: float) -> str:
             number = seconds / size
             return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def file_size(num_bytes: int) -> str:
+    """``312 B``, ``9.8 kB``, ``269.1 MB``: the size of a file, in powers of ten as file managers tell it."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes} B"

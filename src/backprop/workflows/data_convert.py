@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import attrs
 
 from backprop.effects.files.atomic import replacing
-from backprop.effects.probe.row_source import ReadRow, RowSource, open_rows
+from backprop.effects.files.rows import json_row
+from backprop.effects.files.rows.raw_row import SAVE_AS_UTF8
+from backprop.effects.probe.row_source import ReadRow, open_rows
 from backprop.plan.data.conversation import RowError
-from backprop.plan.data.converting import Target, convert_example
+from backprop.plan.data.converting import Target, convert_example, holding
 from backprop.plan.data.shown import ConvertReport
 from backprop.plan.decision import Problem, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.settings.verbs.data_convert import DataConvertSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import output_file
+from backprop.workflows.row_outputs import JSON_LINES, idle_of, output_file
 
 COMMAND = "data convert"
 NUM_NAMED = 3
@@ -32,11 +33,12 @@ def run(request: Request[DataConvertSettings]) -> Outcome:
         split=settings.data.dataset_split,
         flag="DATASET",
     )
-    out = output_file(settings.out, source, settings.to.value, flag="--out")
+    out = output_file(settings.out, source, settings.to.value, kinds=JSON_LINES, flag="--out")
     bad: list[Problem] = []
     num_written = num_bad = 0
     with replacing(out) as stream:
-        for line in _lines(source, settings.to):
+        for row in source.rows():
+            line = _line(row, settings.to, skips=settings.skip_bad_rows)
             if isinstance(line, bytes):
                 stream.write(line)
                 num_written += 1
@@ -46,33 +48,42 @@ def run(request: Request[DataConvertSettings]) -> Outcome:
         if (num_bad and not settings.skip_bad_rows) or not num_written:
             raise BackpropError(*bad, *_more(num_bad))
     report = ConvertReport(source.name, str(out), source.layout.value, settings.to.value, num_written, num_bad)
-    return ok(COMMAND, report, warnings=(*request.warnings, *_skipped(num_bad)))
+    idle = idle_of(request.origins, source)
+    return ok(COMMAND, report, warnings=(*idle, *request.warnings, *_skipped(num_bad)))
 
 
-def _lines(source: RowSource, target: Target) -> Iterator[bytes | Problem]:
-    for row in source.rows():
-        yield _line(row, target)
-
-
-def _line(row: ReadRow, target: Target) -> bytes | Problem:
+def _line(row: ReadRow, target: Target, *, skips: bool) -> bytes | Problem:
     if row.example is None:
         assert row.problem is not None, "a row is read or says why not"
-        return row.problem
+        return _of_data(row.problem)
     try:
-        return json.dumps(convert_example(row.example, target), ensure_ascii=False).encode() + b"\n"
+        return json_row(convert_example(row.example, target))
     except RowError as wrong:
         message = f"{row.where} cannot be written as {target.value}: {wrong}."
-        return Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=row.where, hint=_HINT)
+        hint = _hint(holding(row.example), skips=skips)
+        return Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=row.where, hint=hint)
 
 
-_HINT = "Choose another layout with --to, or leave such rows out with --skip-bad-rows."
+def _of_data(problem: Problem) -> Problem:
+    """A row that cannot be read is a fault of the data, but for bytes that are no text, which are one of the file."""
+    if problem.hint == SAVE_AS_UTF8:
+        return problem
+    return attrs.evolve(problem, code="INPUT_DATASET_VALIDATION_FAILED")
+
+
+def _hint(layouts: tuple[Target, ...], *, skips: bool) -> str:
+    """Only what helps: layouts that hold the row, and leaving it out where that is not done already."""
+    ways = [f"choose --to {' or '.join(layout.value for layout in layouts)}, which can hold it"] if layouts else []
+    ways += [] if skips else ["leave such rows out with --skip-bad-rows"]
+    told = ", or ".join(ways) or "convert other rows: no layout of --to can hold these"
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _more(num_bad: int) -> tuple[Problem, ...]:
     if num_bad <= NUM_NAMED:
         return ()
     message = f"So it is with {num_bad - NUM_NAMED:,} more rows."
-    return (Problem("INPUT_DATASET_VALIDATION_FAILED", message, hint=_HINT),)
+    return (Problem("INPUT_DATASET_VALIDATION_FAILED", message),)
 
 
 def _skipped(num_bad: int) -> tuple[Problem, ...]:

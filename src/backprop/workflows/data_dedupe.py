@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 
-from backprop.effects.files.atomic import replacing
-from backprop.effects.files.row_files import write_rows
+from backprop.effects.files.atomic import replacing_all
+from backprop.effects.files.row_files import copy_rows
+from backprop.effects.files.rows import json_row
 from backprop.effects.probe.row_clusters import ClusteredRows, first_rows, source_blocks
 from backprop.effects.probe.row_source import open_rows
 from backprop.plan.data.clusters import Rows
@@ -18,7 +18,7 @@ from backprop.plan.events import Stage
 from backprop.plan.settings.verbs.data_dedupe import DataDedupeSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import broken_rows, output_file
+from backprop.workflows.row_outputs import JSON_LINES, broken_rows, idle_of, kinds_of_rows, output_file
 
 COMMAND = "data dedupe"
 
@@ -33,17 +33,17 @@ def run(request: Request[DataDedupeSettings]) -> Outcome:
         split=settings.data.dataset_split,
         flag="DATASET",
     )
-    out = output_file(settings.out, source, "deduped", flag="--out")
-    removed = output_file(settings.removed, source, "removed", flag="--removed", others=(out,))
+    out = output_file(settings.out, source, "deduped", kinds=kinds_of_rows(source), flag="--out")
+    removed = output_file(settings.removed, source, "removed", kinds=JSON_LINES, flag="--removed", others=(out,))
     threshold = None if settings.exact_only else settings.dup_threshold
     rows, first = first_rows(source, threshold=threshold, tell=lambda what: request.emit(Stage(what)))
     if not len(first):
         raise BackpropError(*rows.broken)
     request.emit(Stage("writing"))
     is_kept = first == np.arange(len(first), dtype=np.uint32)
-    with replacing(removed) as stream:
-        stream.writelines(_reasons(rows, first))
-        write_rows(source_blocks(source), ((out, rows.chosen(is_kept)),))
+    with replacing_all((out, removed)) as (kept, reasons):
+        copy_rows(source_blocks(source), ((kept, rows.chosen(is_kept)),))
+        reasons.writelines(_reasons(rows, first))
     num_kept = int(np.count_nonzero(is_kept))
     num_equal = rows.duplicates.exact_removable
     report = DedupeReport(
@@ -55,7 +55,8 @@ def run(request: Request[DataDedupeSettings]) -> Outcome:
         rows_similar=len(first) - num_kept - num_equal,
         rows_broken=rows.num_broken,
     )
-    return ok(COMMAND, report, warnings=(*request.warnings, *broken_rows(rows)))
+    idle = idle_of(request.origins, source, exact_only=settings.exact_only)
+    return ok(COMMAND, report, warnings=(*idle, *request.warnings, *broken_rows(rows)))
 
 
 def _reasons(rows: ClusteredRows, first: Rows) -> Iterator[bytes]:
@@ -65,5 +66,4 @@ def _reasons(rows: ClusteredRows, first: Rows) -> Iterator[bytes]:
         earlier = seen.setdefault(digest, row)
         if first[row] != row:
             why = "equal" if earlier != row else "similar"
-            reason = {"row": rows.where(row), "stays": rows.where(int(first[row])), "reason": why}
-            yield json.dumps(reason, ensure_ascii=False).encode() + b"\n"
+            yield json_row({"row": rows.where(row), "stays": rows.where(int(first[row])), "reason": why})

@@ -8,22 +8,24 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.files.atomic import write_atomic
+from backprop.effects.files.output_path import check_output
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.quality_scan import Scan, scan_quality
 from backprop.effects.probe.row_quality import RowMeter, Tokens
-from backprop.effects.probe.row_source import locate_dataset
+from backprop.effects.probe.row_source import is_local, locate_dataset
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.page import quality_page
 from backprop.plan.data.quality import Gates
 from backprop.plan.data.quality_report import DataReport, make_report, report_warnings
-from backprop.plan.decision import Problem, Refused, warning
+from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Stage
 from backprop.plan.facts.absent import Absent
 from backprop.plan.settings.data import RowFormat
-from backprop.plan.settings.resolve import Layer, Source, resolve
+from backprop.plan.settings.idle import Lack, idle_flags
 from backprop.plan.settings.verbs.data_report import DataReportSettings
 from backprop.plan.wire.outcome import Outcome, Status, ok
+from backprop.workflows.python_call import settings_of
 from backprop.workflows.request import Emit, Request, ignore
 
 COMMAND = "data report"
@@ -34,10 +36,9 @@ def run(request: Request[DataReportSettings]) -> Outcome:
     settings = request.settings
     report, problems = _report(settings, request.emit)
     if settings.html is not None:
-        path = Path(settings.html).absolute()
-        report = attrs.evolve(report, html=str(path))
-        write_atomic(path, quality_page(report))
-    warnings = (*report_warnings(report), *_idle(settings), *request.warnings)
+        report, unwritten = _write_page(report, Path(settings.html).expanduser().absolute())
+        problems = (*problems, *unwritten)
+    warnings = (*report_warnings(report), *_idle(request, report), *request.warnings)
     if problems:
         return Outcome(COMMAND, Status.FAILED, report, (*problems, *warnings))
     return ok(COMMAND, report, warnings=warnings)
@@ -64,34 +65,48 @@ def analyze_dataset(
     part of the report and raises nothing. Raises ``BackpropError`` when a data set cannot be read, or a value cannot
     be used.
     """
-    values = {
-        "dataset": os.fspath(path),
-        "format": format,
-        "against": None if against is None else os.fspath(against),
-        "max_samples": max_samples,
-        "dup_threshold": dup_threshold,
-        "fail_on_dups": fail_on_dups,
-        "fail_on_contamination": fail_on_contamination,
-        "max_outlier_rate": max_outlier_rate,
-        "strict": strict,
-        "model": None if model is None else os.fspath(model),
-        "data.text_column": text_column,
-        "data.dataset_split": dataset_split,
-    }
-    given = {key: value for key, value in values.items() if value is not None}
-    resolved = resolve(DataReportSettings, [Layer(Source.CALL, "", given, typed=True)])
-    if isinstance(resolved, Refused):
-        raise BackpropError(*resolved.problems)
-    return _report(resolved.settings, ignore)[0]
+    settings = settings_of(
+        DataReportSettings,
+        dataset=path,
+        format=format,
+        against=against,
+        max_samples=max_samples,
+        dup_threshold=dup_threshold,
+        fail_on_dups=fail_on_dups,
+        fail_on_contamination=fail_on_contamination,
+        max_outlier_rate=max_outlier_rate,
+        strict=strict,
+        model=model,
+        text_column=text_column,
+        dataset_split=dataset_split,
+    )
+    return _report(settings, ignore)[0]
+
+
+def _write_page(report: DataReport, path: Path) -> tuple[DataReport, tuple[Problem, ...]]:
+    """The report that names its page, or the one that could not be written down and why."""
+    told = attrs.evolve(report, html=str(path))
+    try:
+        write_atomic(path, quality_page(told))
+    except BackpropError as error:
+        return report, tuple(attrs.evolve(problem, where="--html") for problem in error.problems)
+    return told, ()
 
 
 def _report(settings: DataReportSettings, emit: Emit) -> tuple[DataReport, tuple[Problem, ...]]:
+    if settings.fail_on_contamination is not None and settings.against is None:
+        message = "--fail-on-contamination checks nothing without --against."
+        hint = "Pass --against FILE, the held-out rows."
+        raise BackpropError(Problem("CONFIG_INVALID_SETTING", message, where="--fail-on-contamination", hint=hint))
     split = settings.data.dataset_split
     paths, name = locate_dataset(settings.dataset, split, flag="DATASET")
     against: tuple[Path, ...] = ()
     against_name = ""
     if settings.against is not None:
         against, against_name = locate_dataset(settings.against, split, flag="--against")
+    if settings.html is not None:
+        config = () if settings.config is None else (Path(settings.config).expanduser(),)
+        check_output(Path(settings.html).expanduser(), flag="--html", dataset=paths, read=(*against, *config))
     scan = Scan(
         paths=paths,
         name=name,
@@ -124,14 +139,12 @@ def _tokens(settings: DataReportSettings) -> Tokens | None:
     return Tokens(settings.model, str(Path(model.directory).absolute()), settings.data.chat_template)
 
 
-def _idle(settings: DataReportSettings) -> tuple[Problem, ...]:
-    """Settings that change nothing without another one."""
-    found = []
-    if settings.fail_on_contamination is not None and settings.against is None:
-        message = "--fail-on-contamination checks nothing without --against."
-        hint = "Pass --against FILE, the held-out rows."
-        found.append(warning("CONFIG_INVALID_SETTING", message, where="--fail-on-contamination", hint=hint))
-    if settings.data.chat_template is not None and settings.model is None:
-        message = "--chat-template changes nothing without --model: lengths are estimated."
-        found.append(warning("CONFIG_INVALID_SETTING", message, where="--chat-template", hint="Pass --model."))
-    return tuple(found)
+def _idle(request: Request[DataReportSettings], report: DataReport) -> tuple[Problem, ...]:
+    settings = request.settings
+    names = [report.dataset] if report.contamination is None else [report.dataset, report.contamination.against_path]
+    lacks = {
+        Lack.MODEL: settings.model is None,
+        Lack.HELD_OUT: settings.against is None,
+        Lack.SPLITS: all(map(is_local, names)),
+    }
+    return idle_flags(request.origins, lacks)

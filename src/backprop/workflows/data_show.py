@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from backprop.effects.probe.model import observe_model
-from backprop.effects.probe.row_source import ReadRow, RowSource, open_rows
+from backprop.effects.probe.row_source import ReadRow, RowSource, is_local, open_rows
 from backprop.effects.probe.row_tokens import RowTokenizer
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
 from backprop.plan.data.conversation import Preference, Rated, RowError
@@ -14,7 +14,9 @@ from backprop.plan.data.shown import ShowReport, parts_of
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
+from backprop.plan.settings.idle import Lack, idle_flags
 from backprop.plan.settings.verbs.data_show import DataShowSettings
+from backprop.plan.training.facts import sequence_length_of
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.request import Request
 
@@ -37,11 +39,12 @@ def run(request: Request[DataShowSettings]) -> Outcome:
         raise BackpropError(row.problem)
     rendered, mask = None, None
     if settings.model is not None:
-        rendered, mask = _as_seen(row, _tokenizer(settings), settings)
+        rendered, mask = _as_seen(row, *_reader(settings.model, settings), settings)
     report = ShowReport(
         source.name, settings.row, row.where, source.layout.value, parts_of(row.example), rendered, mask
     )
-    return ok(COMMAND, report, warnings=request.warnings)
+    lacks = {Lack.MODEL: settings.model is None, Lack.SPLITS: is_local(source.name)}
+    return ok(COMMAND, report, warnings=(*idle_flags(request.origins, lacks), *request.warnings))
 
 
 def _row(source: RowSource, number: int) -> ReadRow:
@@ -53,10 +56,12 @@ def _row(source: RowSource, number: int) -> ReadRow:
     return found
 
 
-def _tokenizer(settings: DataShowSettings) -> ChatTokenizer:
-    assert settings.model is not None
-    model = observe_model(settings.model)
-    directory = model if isinstance(model, Absent) else model.directory or model.files_absent
+def _reader(name: str, settings: DataShowSettings) -> tuple[ChatTokenizer, int]:
+    """What turns a row into tokens, and how many of them the model would be given."""
+    model = observe_model(name)
+    if isinstance(model, Absent):
+        raise BackpropError(model.problem)
+    directory = model.directory or model.files_absent
     assert directory is not None, "a model without files says why it has none"
     found = (
         directory
@@ -65,15 +70,17 @@ def _tokenizer(settings: DataShowSettings) -> ChatTokenizer:
     )
     if isinstance(found, Absent):
         raise BackpropError(found.problem)
-    return found
+    return found, sequence_length_of(settings.max_seq_length, model)
 
 
-def _as_seen(row: ReadRow, tokenizer: ChatTokenizer, settings: DataShowSettings) -> tuple[str, MaskExample]:
+def _as_seen(
+    row: ReadRow, tokenizer: ChatTokenizer, max_seq_length: int, settings: DataShowSettings
+) -> tuple[str, MaskExample]:
     if isinstance(row.example, (Preference, Rated)):
         message = "Preferences and ratings are shown without a model: each method writes them in its own way."
         raise BackpropError(Problem("INPUT_DATASET_FORMAT_UNSUPPORTED", message, where="--model"))
     assert row.example is not None
-    tokens = RowTokenizer(tokenizer, settings.max_seq_length, settings.data.train_on_prompt)
+    tokens = RowTokenizer(tokenizer, max_seq_length, settings.data.train_on_prompt)
     try:
         written = tokens.write(row.example)
     except RowError as wrong:

@@ -7,18 +7,18 @@ import os
 import numpy as np
 
 from backprop.effects.files.row_files import write_rows
-from backprop.effects.probe.row_clusters import cluster_rows, source_blocks
+from backprop.effects.probe.row_clusters import ClusteredRows, cluster_rows, source_blocks
 from backprop.effects.probe.row_source import RowSource, open_rows
 from backprop.plan.data.dividing import divide
 from backprop.plan.data.shown import SplitReport
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Stage
-from backprop.plan.settings.resolve import Layer, Source, resolve
 from backprop.plan.settings.verbs.data_split import DataSplitSettings
 from backprop.plan.wire.outcome import Outcome, ok
+from backprop.workflows.python_call import settings_of
 from backprop.workflows.request import Request
-from backprop.workflows.row_outputs import broken_rows, output_file
+from backprop.workflows.row_outputs import broken_rows, idle_of, kinds_of_rows, output_file
 
 COMMAND = "data split"
 
@@ -33,8 +33,11 @@ def run(request: Request[DataSplitSettings]) -> Outcome:
         split=settings.data.dataset_split,
         flag="DATASET",
     )
-    out_train = output_file(settings.out_train, source, "train", flag="--out-train")
-    out_heldout = output_file(settings.out_heldout, source, "heldout", flag="--out-heldout", others=(out_train,))
+    kinds = kinds_of_rows(source)
+    out_train = output_file(settings.out_train, source, "train", kinds=kinds, flag="--out-train")
+    out_heldout = output_file(
+        settings.out_heldout, source, "heldout", kinds=kinds, flag="--out-heldout", others=(out_train,)
+    )
     rows = cluster_rows(
         source,
         threshold=None if settings.exact_only else settings.dup_threshold,
@@ -43,7 +46,7 @@ def run(request: Request[DataSplitSettings]) -> Outcome:
     clusters = rows.duplicates.clusters
     held_out = divide(clusters, rows.digests, share=settings.heldout_ratio, seed=settings.seed)
     if held_out is None:
-        raise _too_few(source, len(clusters.first), rows.broken)
+        raise _too_few(source, len(clusters.first), rows, exact_only=settings.exact_only)
     request.emit(Stage("writing"))
     sides = ((out_train, rows.chosen(~held_out)), (out_heldout, rows.chosen(held_out)))
     write_rows(source_blocks(source), sides)
@@ -57,7 +60,8 @@ def run(request: Request[DataSplitSettings]) -> Outcome:
         num_clusters=len(held_out) - clusters.num_removable,
         rows_broken=rows.num_broken,
     )
-    return ok(COMMAND, report, warnings=(*request.warnings, *broken_rows(rows)))
+    idle = idle_of(request.origins, source, exact_only=settings.exact_only)
+    return ok(COMMAND, report, warnings=(*idle, *request.warnings, *broken_rows(rows)))
 
 
 def split_dataset(
@@ -76,30 +80,31 @@ def split_dataset(
 
     Raises ``BackpropError``: CONFIG_INVALID_SETTING for a value out of range or a data set that cannot be divided.
     """
-    values = {
-        "dataset": os.fspath(path),
-        "heldout_ratio": heldout_ratio,
-        "seed": seed,
-        "out_train": None if out_train is None else os.fspath(out_train),
-        "out_heldout": None if out_heldout is None else os.fspath(out_heldout),
-        "dup_threshold": dup_threshold,
-        "exact_only": exact_only,
-        "data.text_column": text_column,
-        "data.dataset_split": dataset_split,
-    }
-    given = {key: value for key, value in values.items() if value is not None}
-    resolved = resolve(DataSplitSettings, [Layer(Source.CALL, "", given, typed=True)])
-    if isinstance(resolved, Refused):
-        raise BackpropError(*resolved.problems)
-    report = run(Request(resolved.settings)).report
+    settings = settings_of(
+        DataSplitSettings,
+        dataset=path,
+        heldout_ratio=heldout_ratio,
+        seed=seed,
+        out_train=out_train,
+        out_heldout=out_heldout,
+        dup_threshold=dup_threshold,
+        exact_only=exact_only,
+        text_column=text_column,
+        dataset_split=dataset_split,
+    )
+    report = run(Request(settings)).report
     assert isinstance(report, SplitReport)
     return report
 
 
-def _too_few(source: RowSource, num_rows: int, broken: tuple[Problem, ...]) -> BackpropError:
+def _too_few(source: RowSource, num_rows: int, rows: ClusteredRows, *, exact_only: bool) -> BackpropError:
     if not num_rows:
-        return BackpropError(*broken)
-    what = "it has one row" if num_rows == 1 else f"its {num_rows:,} rows are all equal or similar"
+        return BackpropError(*rows.broken)
+    readable = "" if not rows.num_broken else f" that can be read, of {num_rows + rows.num_broken:,}"
+    alike = "equal" if exact_only else "equal or similar"
+    what = f"it has one row{readable}" if num_rows == 1 else f"its {num_rows:,} rows{readable} are all {alike}"
     message = f"{source.name} cannot be divided: {what}."
-    hint = "" if num_rows == 1 else "Pass --exact-only to keep equal rows alone together."
-    return BackpropError(Problem("CONFIG_INVALID_SETTING", message, where="DATASET", hint=hint))
+    looser = "Divide rows that differ." if exact_only else "Pass --exact-only to keep equal rows alone together."
+    hint = "A split takes two rows." if num_rows == 1 else looser
+    problem = Problem("CONFIG_INVALID_SETTING", message, where="DATASET", hint=hint)
+    return BackpropError(problem, *broken_rows(rows))

@@ -13,6 +13,7 @@ import attrs
 from backprop.effects.executors import executor
 from backprop.effects.files.atomic import PARTIAL, sweep_partials
 from backprop.effects.files.token_store import RowSinks
+from backprop.effects.probe.licence import observe_licence
 from backprop.effects.store.checkpoints import Checkpoint, commit_checkpoint, list_checkpoints, prune
 from backprop.effects.store.handover import hand_over_adapter, hand_over_model
 from backprop.effects.store.history import HistoryStore
@@ -29,7 +30,8 @@ from backprop.plan.events import (
     Recovered,
     Started,
 )
-from backprop.plan.export.card import model_card
+from backprop.plan.export.card import Card, Shape, model_card
+from backprop.plan.export.trained import Trained
 from backprop.plan.memory.term import TermName
 from backprop.plan.redaction import redact
 from backprop.plan.runs.checkpoint import checkpoint_name
@@ -40,7 +42,7 @@ from backprop.plan.runs.course import (
     step_to_hand_over,
     with_resume_hint,
 )
-from backprop.plan.runs.event_log import losses_of, recoveries_of
+from backprop.plan.runs.event_log import heldout_losses_of, losses_of, recoveries_of
 from backprop.plan.runs.record import RunProblem, RunRecord
 from backprop.plan.runs.report import TrainReport
 from backprop.plan.runs.retention import plan_retention
@@ -171,9 +173,16 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
     losses, evaluations = losses_of(events), evaluations_so_far(events)
     step = step_to_hand_over(evaluations, steps_done=steps_done)
     last_loss = losses[-1][1] if losses else None
-    card = model_card(
-        run.plan, run_id=run.record.run_id, steps_done=steps_done, last_loss=last_loss, best_loss=evaluations.best_loss
+    trained = Trained(
+        plan=run.plan,
+        run_id=run.record.run_id,
+        steps_done=steps_done,
+        losses=losses,
+        heldout_losses=heldout_losses_of(events),
+        settings=run.record.settings,
+        licence=observe_licence(run.plan.model.directory),
     )
+    card = model_card(trained, shape=Shape.ADAPTER if run.plan.adapter else Shape.MODEL)
     result = _hand_over(run, step, card).relative_to(run.store.output_dir).as_posix()
     adapter, full_model = (result, None) if run.plan.adapter else (None, result)
     train_seconds = (run.record.train_seconds or 0.0) + seconds
@@ -194,7 +203,7 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
     return record
 
 
-def _hand_over(run: Run, step: int, card: str) -> Path:
+def _hand_over(run: Run, step: int, card: Card) -> Path:
     plan = run.plan
     common: dict[str, Any] = {
         "checkpoint": run.directory / checkpoint_name(step),

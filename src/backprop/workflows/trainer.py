@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from backprop.plan.decision import Problem, Refused, errors_among
 from backprop.plan.errors import BackpropError
+from backprop.plan.export.report import ExportReport
 from backprop.plan.runs.report import DryRunReport, TrainReport
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.option import options_of
 from backprop.plan.settings.resolve import Layer, Origins, Source, resolve
+from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.plan.settings.verbs.resume import ResumeSettings
 from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.outcome import Outcome
-from backprop.workflows import resume, train
+from backprop.workflows import export, resume, train
 from backprop.workflows.callbacks import Callbacks
 from backprop.workflows.request import Request
 
@@ -44,6 +48,7 @@ class Trainer:
         **settings: Any,
     ) -> None:
         self.settings, self._origins = _resolved({"name": os.fspath(model), **settings})
+        self._made: str | None = None
         self._callbacks = Callbacks(
             on_step=on_step, on_epoch=on_epoch, on_save=on_save, on_complete=on_complete, on_error=on_error
         )
@@ -68,6 +73,37 @@ class Trainer:
         settings = ResumeSettings(output=self.settings.training, run_id=run_id, steps=steps)
         return self._told(lambda: resume.run(Request(settings, emit=self._callbacks)))
 
+    def export(
+        self,
+        format: ExportFormat | str = ExportFormat.LORA,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ) -> ExportReport:
+        """Export what this trainer's last run made; ``settings`` have the names of the command's flags.
+
+        Raises ``BackpropError`` with the refusal or with what ended the export, and when nothing was trained yet.
+        """
+        if self._made is None:
+            message = "There is nothing to export: this trainer has finished no run."
+            raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, hint="Call train() or resume() first."))
+        values = {**settings, "path": self._made, "format": _word(format), "output": output and os.fspath(output)}
+        keys = {bound.name: bound.key for bound in options_of(ExportSettings)}
+        if unknown := [_unknown(name, keys, "export", _EXPORTS) for name in values if name not in keys]:
+            raise BackpropError(*unknown)
+        known = {name: _word(value) for name, value in values.items() if value is not None}
+        resolved = resolve(ExportSettings, [Layer(Source.CALL, "", known, typed=True)])
+        if isinstance(resolved, Refused):
+            raise BackpropError(*resolved.problems)
+        report = _report_of(export.run(Request(resolved.settings, resolved.origins, emit=self._callbacks)))
+        assert isinstance(report, ExportReport)
+        return report
+
+    def save(self, directory: str | os.PathLike[str]) -> ExportReport:
+        """Write the adapter of the last run as a clean PEFT directory, or its model where every weight was trained."""
+        is_model = self._made is not None and Path(self._made).name == "model"
+        return self.export(ExportFormat.MERGED if is_model else ExportFormat.LORA, output=directory)
+
     def _told(self, work: Callable[[], Outcome]) -> TrainReport:
         try:
             report = _report_of(work())
@@ -75,6 +111,7 @@ class Trainer:
             self._callbacks.failed(error)
             raise
         assert isinstance(report, TrainReport)
+        self._made = report.adapter or report.full_model
         self._callbacks.completed(report)
         return report
 
@@ -106,10 +143,18 @@ def _resolved(values: dict[str, Any]) -> tuple[TrainSettings, Origins]:
     return resolved.settings, resolved.origins
 
 
-def _unknown(name: str, keys: dict[str, str]) -> Problem:
+_SETTINGS = "docs/reference/settings.md lists them; the last part of a key is it."
+_EXPORTS = "The flags of `backprop export` are it, with _ for -."
+
+
+def _unknown(name: str, keys: dict[str, str], whose: str = "Trainer", listed: str = _SETTINGS) -> Problem:
     close = nearest(name, keys)
-    hint = f"Did you mean {close}?" if close else "docs/reference/settings.md lists them; the last part of a key is it."
-    return Problem("CONFIG_UNKNOWN_SETTING", f"Trainer has no setting {name}.", where=name, hint=hint)
+    hint = f"Did you mean {close}?" if close else listed
+    return Problem("CONFIG_UNKNOWN_SETTING", f"{whose} has no setting {name}.", where=name, hint=hint)
+
+
+def _word(value: Any) -> Any:
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _report_of(outcome: Outcome) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import attrs
-
+from backprop.effects.files.rows import check_file
 from backprop.effects.probe.model import observe_model
 from backprop.effects.probe.row_lengths import LengthCheck
-from backprop.effects.probe.row_source import locate_dataset
+from backprop.effects.probe.row_source import is_local, locate_dataset
 from backprop.effects.probe.validation import BlockJudge, judge_rows, observe_layout
 from backprop.plan.data.judge import RowJudge
 from backprop.plan.data.layout import Layout
@@ -18,12 +17,12 @@ from backprop.plan.data.validation import ValidationReport, make_report, verdict
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.facts.absent import Absent
-from backprop.plan.settings.data import DataSettings, RowFormat
-from backprop.plan.settings.model import ModelSettings
-from backprop.plan.settings.resolve import Origins
+from backprop.plan.settings.data import RowFormat
+from backprop.plan.settings.idle import Lack, idle_flags
 from backprop.plan.settings.verbs.validate import ValidateSettings
-from backprop.plan.training.facts import plan_sequence_length
+from backprop.plan.training.facts import sequence_length_of
 from backprop.plan.wire.outcome import Outcome, Status, ok
+from backprop.workflows.python_call import settings_of
 from backprop.workflows.request import Request
 
 COMMAND = "validate"
@@ -33,9 +32,10 @@ def run(request: Request[ValidateSettings]) -> Outcome:
     """Judge the rows; a data set with errors is a report and a problem."""
     report = _validate(request.settings)
     problems = verdict(report)
+    warnings = (*_idle(request, report), *request.warnings)
     if problems:
-        return Outcome(COMMAND, Status.FAILED, report, (*problems, *request.warnings))
-    return ok(COMMAND, report, warnings=request.warnings)
+        return Outcome(COMMAND, Status.FAILED, report, (*problems, *warnings))
+    return ok(COMMAND, report, warnings=warnings)
 
 
 def validate_dataset(
@@ -53,29 +53,36 @@ def validate_dataset(
 
     ``report.is_valid`` says whether there is no error; ``report.errors`` and ``report.warnings`` are the first
     findings, each with its line, key and remedy. Raises ``BackpropError`` when the data set cannot be read, or a
-    value cannot be used.
+    value cannot be used (CONFIG_INVALID_SETTING).
     """
-    return _validate(
-        ValidateSettings(
-            dataset=os.fspath(path),
-            format=_format_named(format),
-            max_errors=_at_least_one("max_errors", max_errors),
-            max_samples=None if max_samples is None else _at_least_one("max_samples", max_samples),
-            model=None if model is None else os.fspath(model),
-            max_seq_length=max_seq_length,
-            data=DataSettings(dataset_split=dataset_split, text_column=text_column),
-        )
+    settings = settings_of(
+        ValidateSettings,
+        dataset=path,
+        format=format,
+        max_errors=max_errors,
+        max_samples=max_samples,
+        model=model,
+        max_seq_length=max_seq_length,
+        text_column=text_column,
+        dataset_split=dataset_split,
     )
+    return _validate(settings)
+
+
+def _idle(request: Request[ValidateSettings], report: ValidationReport) -> tuple[Problem, ...]:
+    lacks = {Lack.MODEL: request.settings.model is None, Lack.SPLITS: is_local(report.dataset)}
+    return idle_flags(request.origins, lacks)
 
 
 def _validate(settings: ValidateSettings) -> ValidationReport:
     paths, name = locate_dataset(settings.dataset, settings.data.dataset_split, flag="DATASET")
     lengths = _length_check(settings)
-    detection = observe_layout(paths, text_column=settings.data.text_column)
+    stamps = tuple(map(check_file, paths))
+    detection = observe_layout(paths, text_column=settings.data.text_column, stamps=stamps)
     is_told = settings.format is RowFormat.AUTO
     layout = detection.layout if is_told else Layout(settings.format.value)
     judge = BlockJudge(RowJudge(layout, is_told, settings.data.text_column), lengths)
-    tally = judge_rows(paths, judge, Limits(settings.max_errors, settings.max_samples))
+    tally = judge_rows(paths, judge, Limits(settings.max_errors, settings.max_samples), stamps=stamps)
     return make_report(tally, detection, layout, name=name)
 
 
@@ -93,25 +100,6 @@ def _length_check(settings: ValidateSettings) -> LengthCheck | None:
     if model.directory is None:
         assert model.files_absent is not None, "a model without files says why it has none"
         raise BackpropError(model.files_absent.problem)
-    asked = ModelSettings()
-    if settings.max_seq_length is not None:
-        asked = attrs.evolve(asked, max_seq_length=settings.max_seq_length)
-    length = plan_sequence_length(asked, model, origins=Origins())
+    length = sequence_length_of(settings.max_seq_length, model)
     directory = str(Path(model.directory).absolute())
-    return LengthCheck(directory, settings.data.chat_template, length.value)
-
-
-def _format_named(word: str) -> RowFormat:
-    try:
-        return RowFormat(word)
-    except ValueError:
-        words = ", ".join(member.value for member in RowFormat)
-        message = f'format is "{word}"; expected one of {words}.'
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="format")) from None
-
-
-def _at_least_one(name: str, number: int) -> int:
-    if number < 1:
-        message = f"{name} is {number}; expected a whole number of at least 1."
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=name))
-    return number
+    return LengthCheck(directory, settings.data.chat_template, length)

@@ -91,3 +91,12 @@ def test_a_file_without_a_readable_row_is_told_too(tmp_path: Path) -> None:
     assert text.startswith("FAIL: ")
     assert "1 row, 1 of them not read" in text
     assert "no row can be read" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"), [(0.005, "more than 0.5%."), (0.07, "more than 7%."), (0.0, "more than 0%.")]
+)
+def test_a_limit_is_shown_as_it_was_set(tmp_path: Path, limit: float, told: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "One row that stands twice."}\n' * 2)
+    assert told in show(analyze_dataset(path, fail_on_dups=limit), Style())

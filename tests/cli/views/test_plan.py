@@ -51,6 +51,11 @@ def test_rows_that_are_cut_or_left_out_are_counted_with_an_example() -> None:
     assert "left out 2 rows" in text
 
 
+def test_rows_that_are_not_trained_on_do_not_count_as_such() -> None:
+    text = words(show_plan(planned(settings(), world(data=dataset(rows=120))), WIDE))
+    assert "rows 100 of 120 openai" in text
+
+
 def test_held_out_rows_add_when_they_are_measured_and_when_the_run_stops() -> None:
     heldout = dataset(tokens(((60, 20),)))
     text = words(show_plan(planned(settings(training={"early_stopping": 3}), world(heldout=heldout)), WIDE))

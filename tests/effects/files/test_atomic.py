@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from backprop.effects.files.atomic import (
     remove_directory,
     replace_directory,
+    replacing_all,
     set_aside,
     sweep_partials,
     write_atomic,
@@ -75,6 +77,47 @@ def test_a_file_too_large_for_the_system_is_a_full_disk_and_the_former_one_stand
     assert in_child(overfill)
     assert path.read_text() == "former"
     assert names_in(tmp_path) == ["file"]
+
+
+def test_of_several_files_the_one_that_fails_is_named_and_all_former_ones_stand(tmp_path: Path) -> None:
+    paths = [tmp_path / "first", tmp_path / "second"]
+    for path in paths:
+        path.write_text("former")
+
+    def overfill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        with pytest.raises(BackpropError) as error, replacing_all(paths) as streams:
+            streams[1].write(b"x" * 5000)
+        assert code_of(error) == "RUNTIME_DISK_FULL"
+        assert error.value.problems[0].where == str(paths[1])
+
+    assert in_child(overfill)
+    assert [path.read_text() for path in paths] == ["former", "former"]
+    assert names_in(tmp_path) == ["first", "second"]
+
+
+def test_an_error_of_the_writer_leaves_the_former_file_and_is_passed_on(tmp_path: Path) -> None:
+    def lines() -> Iterator[bytes]:
+        yield b"x"
+        raise ZeroDivisionError
+
+    (tmp_path / "file").write_text("former")
+    with pytest.raises(ZeroDivisionError), replacing_all([tmp_path / "file"]) as (stream,):
+        stream.writelines(lines())
+    assert (tmp_path / "file").read_text() == "former"
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(BackpropError, match="is a pipe, not a file"):
+            write_atomic(path, "x")
+        with pytest.raises(BackpropError, match="is a pipe, not a file"), replacing_all([path]):
+            raise AssertionError("a pipe was opened")
+    assert (tmp_path / "pipe").is_fifo()
+    assert names_in(tmp_path) == ["link", "pipe"]
 
 
 def test_a_parent_that_is_a_file_is_an_unusable_path(tmp_path: Path) -> None:

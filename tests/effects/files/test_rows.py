@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backprop.effects.files.rows import RawRow, hash_files, kind_of, read_rows
+from backprop.plan.data.check import Check
 from backprop.plan.errors import BackpropError
 
 ROWS = [{"text": 'one, "two"\nthree'}, {"text": "Zwölf; 你好"}, {"text": " 🎉"}]
@@ -223,3 +224,23 @@ def test_rows_of_json_are_numbered_since_a_line_may_hold_several(tmp_path: Path,
 def test_a_mistake_has_the_number_of_its_row(tmp_path: Path) -> None:
     path = written(tmp_path, "a.json", '[{"a": 1}, {"a": nope}]')
     assert [row.where for row in read_rows(path)] == [f"{path}:1 (row 1)", f"{path}:1 (row 2)"]
+
+
+def test_fields_of_tsv_are_parted_by_tabs_whatever_else_the_header_has(tmp_path: Path) -> None:
+    data = "text, as it was,n\tother\na\tb\n"
+    assert values(written(tmp_path, "rows.tsv", data)) == [{"text, as it was,n": "a", "other": "b"}]
+    assert values(written(tmp_path, "one.tsv.gz", gzip.compress(b"a,b\nc,d\n"))) == [{"a,b": "c,d"}]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.txt", "rows.csv"])
+def test_a_row_that_is_no_utf_8_says_which_check_it_fails(tmp_path: Path, name: str) -> None:
+    *_, row = read_rows(written(tmp_path, name, b"{}\ncaf\xe9\n"))
+    assert (row.check, problem_of(row)[0]) == (Check.ENCODING, "INPUT_DATASET_PARSE_FAILED")
+
+
+def test_a_link_to_nothing_is_named_as_it_was_given(tmp_path: Path) -> None:
+    link = tmp_path / "rows.jsonl"
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(BackpropError) as refused:
+        list(read_rows(link))
+    assert refused.value.problems[0].where == str(link)

@@ -9,6 +9,7 @@ import pytest
 
 from backprop.effects.files.token_store import RowSinks, TokenStore
 from backprop.effects.probe.dataset import mask_examples, observe_data
+from backprop.plan.data.check import Check
 from backprop.plan.data.mask import MaskExample, Piece
 from backprop.plan.decision import Problem
 from backprop.plan.facts.absent import Absent
@@ -109,6 +110,20 @@ def test_a_share_is_held_out_the_same_way_every_time(tmp_path: Path) -> None:
     assert sides[0] == sides[1] == sides[2]
 
 
+def test_rows_that_differ_in_case_or_blanks_are_held_out_together(tmp_path: Path) -> None:
+    path = file_of(tmp_path, *[turns(hi, f"Answer {i}") for i in range(20) for hi in ("Hi", "HI", " hi ")])
+    sinks = RowSinks()
+    facts = facts_of(path, eval_split="0.25", rows=sinks)
+    assert facts.heldout is not None
+    assert (facts.train.rows, facts.heldout.rows) == (45, 15)
+    answers = [
+        {TOKENIZER.decode(ids).split("Answer")[1] for ids, _ in stored(side)} for side in (sinks.train, sinks.heldout)
+    ]
+    assert [len(side) for side in answers] == [15, 5]
+    assert not answers[0] & answers[1]
+    sinks.close()
+
+
 def test_equal_rows_are_held_out_together(tmp_path: Path) -> None:
     path = file_of(tmp_path, *[turns("Hi", f"Answer {i % 5}") for i in range(50)])
     sinks = RowSinks()
@@ -188,6 +203,8 @@ def test_a_misspelt_file_is_answered_with_the_one_beside_it(tmp_path: Path) -> N
     problem = refusal(tmp_path / "row.jsonl")
     assert problem.code == "INPUT_DATASET_NOT_FOUND"
     assert f"Did you mean {path}?" in problem.message
+    assert f"Did you mean {path}?" in refusal(tmp_path / "rows.json").message
+    assert "Did you mean" not in refusal(tmp_path / "kto.jsonl").message
 
 
 def test_a_mask_is_shown_in_pieces(tmp_path: Path) -> None:
@@ -216,3 +233,11 @@ def test_rows_without_a_good_trace_are_left_out_and_counted(tmp_path: Path) -> N
     assert train.traces.unbalanced == RowCount(1, f"{path}:4")
     assert tokens_of(train).sequences == 1
     assert facts_of(path).train.traces is None
+
+
+def test_rows_that_are_trained_on_with_an_error_are_counted_with_the_first_place(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path, turns("Hi.", "Hello."), turns("Hi.", "<think>never closed"), turns("Hi.", "<think>", "Hi?", "Hello.")
+    )
+    (fault,) = facts_of(path).train.faults
+    assert (fault.check, fault.rows) == (Check.UNBALANCED_THINK, RowCount(2, f"{path}:2"))

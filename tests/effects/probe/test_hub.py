@@ -63,7 +63,7 @@ def test_a_model_on_the_hub_is_described_without_its_weights(hub: Hub, tmp_path:
     assert facts.source is ModelSource.HUB
     assert facts.commit == COMMIT
     assert (facts.num_parameters, facts.weights_dtype, facts.weights_bytes) == (4242, "bfloat16", None)
-    assert hub.fetched() == {"config.json", "tokenizer.json"}
+    assert hub.fetched() == {"config.json", "tokenizer.json", "README.md"}
     assert (Path(str(facts.directory)) / "config.json").read_text() == FILES["config.json"]
 
 
@@ -88,7 +88,7 @@ def test_a_described_model_is_served_from_the_cache_without_a_request(hub: Hub, 
 def test_weights_are_fetched_once_and_in_one_format(hub: Hub, tmp_path: Path) -> None:
     directory = ask(hub, tmp_path, lambda: fetch_weights("ann/small", None))
     assert isinstance(directory, Path), directory
-    assert hub.fetched() == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert hub.fetched() == {"README.md", "config.json", "tokenizer.json", "model.safetensors"}
     assert (directory / "model.safetensors").stat().st_size == 64
 
 

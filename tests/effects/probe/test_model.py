@@ -204,3 +204,24 @@ def test_quantized_weights_are_counted_by_the_configuration(model: Path, tiny: P
     facts = facts_of(model)
     assert facts.is_quantized
     assert facts.num_parameters == facts_of(tiny).num_parameters
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlanguage: en\nlicense: apache-2.0\n---\n# Model\n", "apache-2.0"),
+        ("---\nlicense: other\nlicense_name: qwen-research\nlicense_link: LICENSE\n---\n", "qwen-research"),
+        ("---\nlicense: 'llama3.1'\ntags:\n- x\n---\n", "llama3.1"),
+        ("---\nlicense: other\n---\n", "other"),
+        ("---\nlicense: mit", ""),
+        ("# Model\n\n---\nlicense: mit\n---\n", ""),
+        ("# No metadata", ""),
+    ],
+)
+def test_the_licence_is_what_the_cards_metadata_says(card: str, licence: str, model: Path) -> None:
+    (model / "README.md").write_text(card, encoding="utf-8")
+    assert facts_of(model).licence == licence
+
+
+def test_without_a_card_nothing_is_said_of_a_licence(model: Path) -> None:
+    assert facts_of(model).licence == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -51,7 +52,7 @@ def checks(report: ValidationReport) -> dict[Check, int]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every few rows are a block of their own."""
-    monkeypatch.setattr(validation, "blocks_of", lambda path: blocks_of(path, block_bytes=300))
+    monkeypatch.setattr(validation, "blocks_of", partial(blocks_of, block_bytes=300))
 
 
 def test_lines_that_are_no_json_and_lines_that_are_no_text_are_told_apart(tmp_path: Path) -> None:
@@ -70,7 +71,16 @@ def test_labels_that_are_all_alike_concern_the_whole_file(tmp_path: Path) -> Non
     assert [(f.check, f.line, f.key, f.message) for f in report.errors] == [
         (Check.ONE_SIDED_LABELS, None, "label", "all 3 labels are true")
     ]
+    (problem,) = verdict(report)
+    assert problem.message.endswith("has 1 error of the file as a whole: all 3 labels are true.")
     assert report_of(file_of(tmp_path, *rated, {**rated[0], "label": 0})).is_valid
+
+
+def test_labels_in_a_table_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "rated.tsv"
+    path.write_text("prompt\tcompletion\tlabel\n1?\tOne.\tTrue\n2?\tFive.\tFALSE\n3?\tThree.\t1\n4?\tSix.\t0\n")
+    report = report_of(path)
+    assert (report.format, report.is_valid, report.total_samples) == (Layout.KTO, True, 4)
 
 
 def test_a_row_in_another_layout_is_an_error_and_the_mixture_a_warning(tmp_path: Path) -> None:
@@ -94,6 +104,24 @@ def test_judging_stops_after_as_many_errors_and_says_so(tmp_path: Path) -> None:
     assert (report.total_samples, report.complete, report.is_valid) == (4, False, False)
     assert [f.line for f in report.warnings] == [3]
     assert report_of(path, max_errors=4).complete
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("block_bytes", [50, 300, 1 << 20])
+def test_a_last_row_with_the_last_error_leaves_nothing_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, num_processes: int
+) -> None:
+    monkeypatch.setattr(validation, "blocks_of", partial(blocks_of, block_bytes=block_bytes))
+    path = file_of(tmp_path, FINE, BLANK, FINE, BLANK)
+    at_the_end = report_of(path, max_errors=2, num_processes=num_processes)
+    assert (at_the_end.total_samples, at_the_end.complete) == (4, True)
+    (problem,) = verdict(at_the_end)
+    assert problem.message == f"{path} has errors in 2 of 4 rows."
+    before = report_of(path, max_errors=1, num_processes=num_processes)
+    assert (before.total_samples, before.complete) == (2, False)
+    (problem,) = verdict(before)
+    assert problem.message.endswith("and was not read further.")
+    assert report_of(path, max_errors=1, max_rows=2, num_processes=num_processes).complete
 
 
 def test_warnings_are_all_counted_and_as_many_listed_as_errors_would_be(tmp_path: Path) -> None:
@@ -134,7 +162,7 @@ def test_a_damaged_end_does_not_matter_to_who_stops_before_it(
     rows = ({**BLANK, "id": rng.randbytes(300).hex()} for _ in range(4000))
     packed = gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
     path.write_bytes(packed[:-4])
-    monkeypatch.setattr(validation, "blocks_of", lambda path: blocks_of(path, block_bytes=100_000))
+    monkeypatch.setattr(validation, "blocks_of", partial(blocks_of, block_bytes=100_000))
     judge = BlockJudge(RowJudge(Layout.OPENAI, True, "text"))
     assert judge_rows((path,), judge, Limits(2), num_processes=num_processes).num_rows == 2
     with pytest.raises(BackpropError) as damage:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from backprop.effects.store.handover import hand_over_model
+from backprop.effects.store.handover import TOKENIZER_FILES, hand_over_adapter, hand_over_model
+from backprop.plan.export.card import Card
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def places(tmp_path: Path) -> dict[str, Any]:
 
 
 def handed_over(run_dir: Path, **rest: Any) -> Path:
-    return hand_over_model(run_dir, **rest, chat_template="{{ mine }}", card="# Card", dtype="bfloat16")
+    return hand_over_model(run_dir, **rest, chat_template="{{ mine }}", card=Card("# Card"), dtype="bfloat16")
 
 
 def test_a_model_has_the_trained_weights_and_everything_else_as_it_was(places: dict[str, Any]) -> None:
@@ -77,3 +78,18 @@ def test_where_there_are_no_links_weights_are_copied(places: dict[str, Any], mon
     trained = places["checkpoint"] / weights.name
     assert not weights.samefile(trained)
     assert weights.read_bytes() == trained.read_bytes()
+
+
+@pytest.mark.parametrize("template", ["{{ mine }}\r\n", "{{ mine }}", "{{ another }}"])
+def test_the_tokenizers_files_stay_byte_for_byte_but_for_a_template_that_was_chosen(
+    places: dict[str, Any], template: str
+) -> None:
+    own = {name: os.urandom(99) for name in TOKENIZER_FILES} | {"chat_template.jinja": b"{{ mine }}\r\n"}
+    for name, content in own.items():
+        (places["model_dir"] / name).write_bytes(content)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        (places["checkpoint"] / name).write_text("trained")
+    adapter = hand_over_adapter(**places, chat_template=template, card=Card("# Card"))
+    if template == "{{ another }}":
+        own["chat_template.jinja"] = template.encode()
+    assert {name: (adapter / name).read_bytes() for name in own} == own

@@ -97,7 +97,7 @@ class Trained:
         return [e.loss for e in self.events if isinstance(e, Step)]
 
     def weights(self, step: int) -> dict[str, torch.Tensor]:
-        (file,) = (self.directory / f"checkpoint-{step}").glob("*.safetensors")
+        (file,) = (self.directory / f"checkpoint-{step}").glob("*model.safetensors")
         loaded: dict[str, torch.Tensor] = load_file(file)
         return loaded
 

@@ -18,6 +18,7 @@ import torch
 
 from backprop.effects.train import heldout, loading, session
 from backprop.effects.train.recovery import forget_model
+from backprop.effects.train.reporting import Measured
 from backprop.effects.train.trainer import PlannedTrainer
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Evaluated, Event, Pass, Recovered, Step
@@ -208,8 +209,8 @@ def plan_of_heldout(model_dir: Path, held: list[Row]) -> TrainPlan:
     return make_plan(model_dir, ROWS, heldout=held, data={"packing": False}, training=training)
 
 
-def fits_up_to(size: int, real: Callable[..., tuple[float, int]]) -> Callable[..., tuple[float, int]]:
-    def loss(trainer: PlannedTrainer, batches: Any) -> tuple[float, int]:
+def fits_up_to(size: int, real: Callable[..., Measured]) -> Callable[..., Measured]:
+    def loss(trainer: PlannedTrainer, batches: Any) -> Measured:
         if batches.batch_size > size:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(trainer, batches)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backprop.plan.data.compared import compared_text, content_digest, digests_of, normalised
+from backprop.plan.data.compared import compared_text, content_digest, content_hash, digests_of, normalised
 from backprop.plan.data.conversation import Conversation, Example, Pair, Passage
 
 
@@ -49,3 +49,14 @@ def test_a_digest_is_sixteen_bytes_whatever_the_text() -> None:
     assert digests_of(texts) == b"".join(map(content_digest, texts))
     assert len(digests_of(texts)) == 16 * len(texts)
     assert len(set(map(content_digest, texts))) == len(texts)
+
+
+def test_rows_that_differ_in_case_blanks_or_the_system_prompt_have_one_hash() -> None:
+    rows = [
+        conversation(("user", "Hello you"), ("assistant", "Hi")),
+        conversation(("user", "hello  YOU "), ("assistant", "hi")),
+        conversation(("system", "Be kind."), ("user", "Hello you"), ("assistant", "Hi")),
+    ]
+    assert len({content_hash(row, seed=7) for row in rows}) == 1
+    assert content_hash(rows[0], seed=7) != content_hash(rows[0], seed=8)
+    assert content_hash(rows[0], seed=7) != content_hash(conversation(("user", "Hello you")), seed=7)

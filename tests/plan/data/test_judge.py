@@ -48,9 +48,9 @@ OTHER_FINE: tuple[tuple[Layout, Row], ...] = (
     (Layout.PREFERENCE, {"chosen": "Human: 1+1? Assistant: 2", "rejected": "Human: 1+1? Assistant: 3"}),
     (Layout.COMPLETION, {"prompt": [ASKED], "completion": [GOOD]}),
     (Layout.KTO, {"prompt": [ASKED], "completion": [GOOD], "label": 0}),
+    *((Layout.KTO, {"prompt": "1+1?", "completion": "2", "label": cell}) for cell in ("true", "FALSE", "1", "0")),
     (Layout.OPENAI, {"messages": [ASKED, {"role": "assistant", "tool_calls": [{"function": {"name": "add"}}]},
                                   {"role": "tool", "content": "2"}, GOOD]}),
-    (Layout.OPENAI, {"messages": [ASKED, {"role": "assistant", "content": "", "reasoning_content": "Hm."}]}),
 )  # fmt: skip
 
 Change = Callable[[Row], object]
@@ -97,6 +97,9 @@ CHANGES: tuple[tuple[Layout, Change, Check, str], ...] = (
     (Layout.OPENAI, turn("messages", 4, content="a</s>"), Check.TEMPLATE_TOKEN, "messages[4].content"),
     (Layout.OPENAI, turn("messages", 4, content="<｜end▁of▁sentence｜>"), Check.TEMPLATE_TOKEN, "messages[4].content"),
     (Layout.OPENAI, turn("messages", 4, content="a \ud83d"), Check.HALF_CHARACTER, "messages[4].content"),
+    (Layout.OPENAI, turn("messages", 4, content="<think>a</think> \n"), Check.ONLY_TRACE, "messages[4].content"),
+    (Layout.OPENAI, turn("messages", 4, content="", reasoning_content="Hm."), Check.ONLY_TRACE, "messages[4].content"),
+    (Layout.COMPLETION, put(completion="<think>a</think>"), Check.ONLY_TRACE, "completion"),
     (Layout.SHAREGPT, turn("conversations", 1, value=""), Check.EMPTY_ASSISTANT, "conversations[1].value"),
     (Layout.SHAREGPT, turn("conversations", 0, value=""), Check.EMPTY_USER, "conversations[0].value"),
     (Layout.SHAREGPT, lambda row: row["conversations"].pop(), Check.NO_ASSISTANT, "conversations"),

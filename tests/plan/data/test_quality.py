@@ -69,7 +69,19 @@ def test_a_gate_of_nothing_trips_on_anything() -> None:
 def test_a_rate_that_was_not_asked_for_trips_nothing() -> None:
     judged = judge(FINE, Gates(fail_on_contamination=0.0))
     assert (judged.verdict, judged.tripped) == (Verdict.PASS, False)
-    assert [check.value for check in judged.rates if check.rate is Rate.CONTAMINATION] == [None]
+    assert [(check.value, check.verdict) for check in judged.rates if check.rate is Rate.CONTAMINATION] == [
+        (None, None)
+    ]
+
+
+def test_an_error_of_the_file_is_a_warning_at_least_and_strict_makes_it_fail() -> None:
+    fault = ("one-sided-labels: all 5 labels are true",)
+    judged = judge(FINE, NONE, of_file=fault)
+    assert (judged.verdict, judged.failed_thresholds, judged.tripped) == (Verdict.WARN, (), False)
+    assert judge({**FINE, Rate.EMPTY: 0.5}, NONE, of_file=fault).verdict is Verdict.FAIL
+    strict = judge(FINE, Gates(strict=True), of_file=fault)
+    assert (strict.verdict, strict.tripped) == (Verdict.FAIL, True)
+    assert strict.failed_thresholds == ("one-sided-labels: all 5 labels are true (--strict)",)
 
 
 def test_strict_makes_a_warning_fail_and_leaves_a_pass_alone() -> None:

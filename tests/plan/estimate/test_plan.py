@@ -240,6 +240,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--full-ft-ceiling-billions": ((), ("--full-ft-ceiling-billions", "0.4")),
     "--bf16": (("--no-load-in-4bit", "--no-bf16", "--no-fp16"), ("--no-load-in-4bit", "--bf16", "--no-fp16")),
     "--fp16": (("--mode", "full"), ("--mode", "full", "--fp16")),
+    "--fp8": (("--no-load-in-4bit",), ("--fp8",)),
     "--method": ((), ("--method", "orpo")),
     "--lora-preset": ((), ("--lora-preset", "fast")),
     "--lora-r": ((), ("--lora-r", "8")),

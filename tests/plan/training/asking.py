@@ -38,7 +38,7 @@ class World:
     """A machine and rows of given lengths, which any model may be asked for."""
 
     hardware: HardwareFacts
-    lengths: Lengths = ((128, 100),)
+    lengths: Lengths = ((128, 1000),)
 
     def facts(self, settings: TrainSettings) -> TrainFacts:
         """What a look at this world finds for these settings: their model, and rows cut at their length."""

@@ -234,7 +234,7 @@ def test_absent_model_and_data_are_both_named() -> None:
     ],
 )
 def test_targets_that_would_train_wrongly_are_refused(changes: dict[str, Any], code: str) -> None:
-    (problem,) = refused(settings(), world(data=dataset(tokens(**changes))))
+    (problem,) = refused(settings(), world(data=dataset(tokens(((60, 100),), **changes))))
     assert problem.code == code
 
 
@@ -253,7 +253,7 @@ def test_what_the_user_accepts_or_is_rare_is_only_a_warning(changes: dict[str, A
 
 
 def test_a_truncation_problem_names_a_length_that_would_do() -> None:
-    data = dataset(tokens(truncated=RowCount(20), longest_uncut=9000, uncut_p99=4100))
+    data = dataset(tokens(((60, 100),), truncated=RowCount(20), longest_uncut=9000, uncut_p99=4100))
     (problem,) = refused(settings(), world(data=data))
     assert "--max-seq-length 4100" in problem.hint
     assert "9000" in problem.hint

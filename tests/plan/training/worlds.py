@@ -53,7 +53,7 @@ TOKENIZER = TokenizerFacts(
 )
 
 
-def tokens(lengths: tuple[tuple[int, int], ...] = ((60, 100),), **changes: Any) -> TokenFacts:
+def tokens(lengths: tuple[tuple[int, int], ...] = ((60, 1000),), **changes: Any) -> TokenFacts:
     """Rows of the given (length, count), all whole, half of their tokens learned."""
     total = sum(length * rows for length, rows in lengths)
     facts = TokenFacts(

@@ -52,11 +52,11 @@ def _layout(report: DataReport, style: Style) -> str:
 def _rates(rates: Sequence[RateCheck], style: Style) -> str:
     rows = []
     for check in rates:
-        if check.value is None:
+        if check.value is None or check.verdict is None:
             continue
         verdict = Verdict.FAIL if check.gate_tripped else check.verdict
         limit = check.gate if check.gate_tripped else check.limit
-        past = "" if limit is None else f"more than {limit:.0%}. {check.remedy}"
+        past = "" if limit is None else f"more than {_percent(limit)}. {check.remedy}"
         rows.append((check.rate.value, f"{check.value:.2%}", _paint(verdict, verdict.value, style), past))
     return style.table(rows, header=("rate", "rows", "", ""), right=(1,))
 
@@ -116,7 +116,7 @@ def _worst(report: DataReport, style: Style) -> Iterator[str]:
 
 
 def _clusters(report: DataReport, style: Style) -> str:
-    near = f"{report.near_duplicates:,} more at least {report.dup_threshold:.0%} alike"
+    near = f"{report.near_duplicates:,} more at least {_percent(report.dup_threshold)} alike"
     told = f"{report.exact_duplicates:,} equal, {near}, in {report.duplicate_clusters:,} groups"
     lines = [f"{style.yellow('duplicates')}: {told}"]
     for cluster in report.clusters[:_FEW]:
@@ -152,6 +152,11 @@ def _place(place: Place, style: Style) -> str:
     detail = f"  {printable(place.detail)}" if place.detail else ""
     shown = f"  {style.dim(f'“{printable(place.excerpt)}”')}" if place.excerpt else ""
     return f"  {printable(place.where)}{detail}{shown}"
+
+
+def _percent(limit: float) -> str:
+    """A limit as it was set: 0.005 is 0.5%."""
+    return f"{100 * limit:.6g}%"
 
 
 def _many(rows: int) -> str:

@@ -9,8 +9,10 @@ from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
 from backprop.plan.memory.objective import Objective
-from backprop.plan.quantity import about, gib, quantity
+from backprop.plan.quantity import GIB, about, gib, quantity
+from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.training.adapter import AdapterPlan
+from backprop.plan.training.initial import InitialPlan
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.training.rail import Rail
 
@@ -71,11 +73,17 @@ def _model(plan: TrainPlan) -> Iterator[Line]:
     yield _line("runs on", plan.rail, plan.rail.value.value)
     if plan.precision.load_in_4bit.value:
         yield _line("weights", plan.precision.load_in_4bit, plan.precision.weights)
+    elif plan.precision.float8 is not None:
+        yield _line("weights", plan.precision.float8.layers, plan.precision.weights)
     yield _line("arithmetic", plan.precision.compute, plan.precision.compute.value.value)
     if plan.trust_remote_code:
         yield "remote code", "trusted", "The model's repository may run its own Python here."
+    if model.licence:
+        yield "licence", model.licence, "of the base model, as its card says"
     if tokenizer is not None and tokenizer.chat_template is not None:
         yield "chat template", tokenizer.chat_template_name, tokenizer.chat_template_note or _ends(plan)
+    if plan.gguf_export is not None:
+        yield "GGUF export", "can be made" if plan.gguf_export.value else "cannot be made", plan.gguf_export.why
 
 
 def _of(plan: TrainPlan) -> str:
@@ -97,7 +105,9 @@ def _data(plan: TrainPlan) -> Iterator[Line]:
 
 
 def _dataset(name: str, data: DatasetFacts, plan: TrainPlan) -> Iterator[Line]:
-    yield name, f"{data.rows:,}", f"{data.row_format}, written by {data.rendering}; {data.name}"
+    used = data.rows if data.tokens is None else data.tokens.sequences
+    rows = f"{data.rows:,}" if used == data.rows else f"{used:,} of {data.rows:,}"
+    yield name, rows, f"{data.row_format}, written by {data.rendering}; {data.name}"
     if data.tokens is None:
         return
     if name == "rows":
@@ -143,9 +153,36 @@ def _adapter(plan: TrainPlan, adapter: AdapterPlan) -> Iterator[Line]:
     yield "layers", f"{len(layers.value)} kinds", f"{layers.rule}: {', '.join(layers.value)}"
     if adapter.use_dora:
         yield "DoRA", "on", "each output's magnitude is learned apart from its direction (arXiv:2402.09353)"
+    if adapter.use_rslora:
+        yield (
+            "rsLoRA",
+            "on",
+            f"scaled by alpha over the rank's square root, {adapter.scale:.3g} (arXiv:2312.03732)",
+        )
+    if adapter.initial is not None:
+        yield from _initial(plan, adapter.initial)
     if adapter.dropout:
         yield "dropout", f"{adapter.dropout:g}", "of the adapter's input"
     yield "trainable", quantity(adapter.num_parameters), f"{share:.1%} of the model's parameters, seed {adapter.seed}"
+
+
+_FIRST_WEIGHTS = {
+    AdapterInit.PISSA: "the principal directions of each weight; what is frozen is the rest (arXiv:2404.02948)",
+    AdapterInit.LOFTQ: "what 4 bits take from each weight, quantized and decomposed in turn (arXiv:2310.08659)",
+}
+
+
+def _initial(plan: TrainPlan, initial: InitialPlan) -> Iterator[Line]:
+    kind = initial.kind.value
+    yield "begins as", kind.value, f"{initial.kind.rule}: {_FIRST_WEIGHTS[kind]}"
+    seconds = plan.throughput.seconds_of(initial.flops)
+    takes = f"takes {about(seconds[0])} to {about(seconds[1])}" if seconds else "takes a while"
+    yield (
+        "",
+        f"up to {gib(max(initial.matrix_bytes, GIB // 10))} beforehand",
+        f"{takes}; whole weights are read a matrix at a time",
+    )
+    yield "written as", f"rank {initial.handed_over_rank}", "trained less first weights, which fits the model as it is"
 
 
 def _run(plan: TrainPlan) -> Iterator[Line]:

@@ -25,7 +25,8 @@ def _verdict(report: ValidationReport, style: Style) -> str:
     warnings = f", {_many(report.num_warnings, 'warning')}" if report.num_warnings else ""
     if report.is_valid:
         return f"{style.green('Valid')}: {name}, {rows} checked{warnings}"
-    bad = f"{_many(report.num_errors, 'error')} in {report.invalid_samples:,} of {rows}"
+    place = f"in {report.invalid_samples:,} of {rows}" if report.invalid_samples else f"of the file as a whole, {rows}"
+    bad = f"{_many(report.num_errors, 'error')} {place}"
     stopped = "" if report.complete else f"; stopped there, --max-errors {len(report.errors)}"
     return f"{style.red('Not valid')}: {name}, {bad}{warnings}{stopped}"
 

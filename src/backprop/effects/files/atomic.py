@@ -6,14 +6,18 @@ Everything unfinished has a name that begins with ``.partial-``; what a kill lea
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import attrs
 
 from backprop.effects.files.os_errors import output_code
+from backprop.effects.files.output_path import special_kind
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 
@@ -21,6 +25,7 @@ PARTIAL = ".partial-"
 """Not finished, or on its way out: worth nothing."""
 REPLACED = ".replaced-"
 """The former holder of a name, until the new one has it."""
+_BUFFER_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -44,10 +49,11 @@ def make_directory(path: Path) -> Path:
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace ``path`` by ``content``, on the disk when this returns; on failure the former content stands.
 
-    Parents are made. A symbolic link is followed, and the mode of an existing file kept. Raises ``BackpropError``.
+    Parents are made. A symbolic link is followed, and the mode of an existing file kept. Raises ``BackpropError``,
+    also for a device or a pipe, which a file would put out of the world.
     """
     with writing(path):
-        target = Path(os.path.realpath(path))
+        target = _target(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f"{PARTIAL}{target.name}-{os.urandom(4).hex()}")
         try:
@@ -70,31 +76,68 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def replacing_all(paths: Sequence[Path]) -> Iterator[tuple[IO[bytes], ...]]:
     """Streams whose bytes replace ``paths`` when the block ends, on the disk; on failure all former contents stand.
 
-    For what is too long to be held. As :func:`write_atomic` otherwise.
+    For what is too long to be held. What fails names the path whose file it was. As :func:`write_atomic` otherwise.
     """
-    asides: list[tuple[Path, Path]] = []
     with contextlib.ExitStack() as cleanup:
-        streams = []
+        writers = []
         for path in paths:
             with writing(path):
-                target = Path(os.path.realpath(path))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                aside = target.with_name(f"{PARTIAL}{target.name}-{os.urandom(4).hex()}")
-                mode = _mode_of(target)
-                file = cleanup.enter_context(aside.open("xb"))
-                cleanup.callback(aside.unlink, missing_ok=True)
-                if mode is not None and hasattr(os, "fchmod"):
-                    os.fchmod(file.fileno(), mode)
-                asides.append((aside, target))
-                streams.append(file)
-        with writing(paths[0]):
-            yield tuple(streams)
-            for file in streams:
-                file.flush()
-                os.fsync(file.fileno())
-            for aside, target in asides:
-                aside.replace(target)
-                sync_directory(target.parent)
+                writers.append(_open_aside(path, cleanup))
+        yield tuple(writer.stream for writer in writers)
+        for writer in writers:
+            with writing(writer.path):
+                writer.stream.flush()
+                os.fsync(writer.stream.fileno())
+        for writer in writers:
+            with writing(writer.path):
+                writer.aside.replace(writer.target)
+                sync_directory(writer.target.parent)
+
+
+@attrs.frozen(eq=False)
+class _Writer:
+    """A file on its way to ``path``, under the name ``aside`` until it is whole."""
+
+    path: Path
+    target: Path
+    """``path`` with its links followed."""
+    aside: Path
+    stream: io.BufferedWriter
+
+
+def _open_aside(path: Path, cleanup: contextlib.ExitStack) -> _Writer:
+    target = _target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f"{PARTIAL}{target.name}-{os.urandom(4).hex()}")
+    mode = _mode_of(target)
+    raw = _NamedFile(aside, path)
+    cleanup.callback(aside.unlink, missing_ok=True)
+    # The file below the buffer: on failure, closing must not try to write what is left.
+    cleanup.callback(raw.close)
+    if mode is not None and hasattr(os, "fchmod"):
+        os.fchmod(raw.fileno(), mode)
+    return _Writer(path, target, aside, io.BufferedWriter(raw, _BUFFER_BYTES))
+
+
+class _NamedFile(io.FileIO):
+    """A new file whose failures name the path that it is to stand at."""
+
+    def __init__(self, aside: Path, path: Path) -> None:
+        super().__init__(aside, "xb")
+        self._path = path
+
+    def write(self, data: Any, /) -> int:
+        with writing(self._path):
+            return super().write(data)
+
+
+def _target(path: Path) -> Path:
+    """The path with its links followed. Raises ``BackpropError`` for what a file must not replace."""
+    kind = special_kind(path)
+    if kind is not None:
+        message = f"{path} cannot be written: it is {kind}, not a file."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=str(path), hint="Name another file."))
+    return Path(os.path.realpath(path))
 
 
 def _mode_of(path: Path) -> int | None:

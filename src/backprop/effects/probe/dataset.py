@@ -12,8 +12,10 @@ from backprop.effects.probe.row_answers import WrittenRow, tokenize_rows, write_
 from backprop.effects.probe.row_source import ReadRow, RowSource, open_source, row_problem
 from backprop.effects.probe.row_tokens import RowTokenizer
 from backprop.effects.probe.tokenizer import ChatTokenizer
-from backprop.plan.data.conversation import RowError, content_hash
+from backprop.plan.data.compared import content_hash
+from backprop.plan.data.conversation import RowError
 from backprop.plan.data.counts import TokenCounter
+from backprop.plan.data.faults import FaultCounter
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.mask import MaskExample
 from backprop.plan.data.split import Share, heldout_threshold, read_split
@@ -132,6 +134,7 @@ class _Side:
         self._batch: list[WrittenRow] = []
         self._band = band
         self._traces = TraceCounter()
+        self._faults = FaultCounter()
         self._ratings: dict[bool, int] = {}
         self._rows = self._num_broken = 0
         self._broken: list[Problem] = []
@@ -146,6 +149,8 @@ class _Side:
             if isinstance(written, Problem):
                 self._break(written)
             else:
+                assert row.example is not None, "it was written"
+                self._faults.add(row.example, row.where)
                 self._batch.append(written)
                 if len(self._batch) == _BATCH_ROWS:
                     self._flush()
@@ -176,6 +181,7 @@ class _Side:
             num_broken=self._num_broken,
             tokens=None if self._tokens is None else self._counter.facts(),
             ratings=self._rated(),
+            faults=self._faults.facts(),
         )
 
     def _rated(self) -> Ratings | None:
@@ -253,7 +259,7 @@ def _chooser(share: Share, source: RowSource, max_samples: int | None, seed: int
     hashes = array("Q", _hashes(source, max_samples, seed))
     threshold = heldout_threshold(hashes, share)
     if threshold is None:
-        message = f"No row of {source.name} can be held out: it has no two rows that differ."
+        message = f"No row of {source.name} can be held out: it has no two rows that differ, case and blanks aside."
         hint = "Give a file of held-out rows to --eval-split, or leave it out."
         raise BackpropError(Problem("INPUT_DATASET_INVALID", message, where="--eval-split", hint=hint))
     return lambda row: row.example is not None and content_hash(row.example, seed=seed) <= threshold

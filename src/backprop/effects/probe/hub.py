@@ -29,6 +29,7 @@ DESCRIPTION = (
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
+    CARD,
 )
 _ALSO_LOADED = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "spiece.model")
 _SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -179,7 +180,28 @@ def _facts(
         num_parameters=seen.num_parameters(tied=shape.tie_word_embeddings) if seen else num_parameters,
         weights_bytes=weights.num_bytes if weights else None,
         weights_dtype=(seen.dtype if seen else None) or weights_dtype,
+        licence=_licence(directory),
     )
+
+
+_HEAD_BYTES = 65536
+_LICENCE = re.compile(r"^license(?P<name>_name)?:[ \t]*(?P<value>\S.*?)[ \t]*$", re.MULTILINE)
+
+
+def _licence(directory: Path) -> str:
+    """What the metadata at the head of the model's card says; empty without any."""
+    try:
+        with (directory / "README.md").open(encoding="utf-8", errors="replace") as card:
+            before, _, rest = card.read(_HEAD_BYTES).partition("---\n")
+    except OSError:
+        return ""
+    head, end, _ = rest.partition("\n---")
+    found = {match["name"] or "": match["value"].strip("'\"") for match in _LICENCE.finditer(head)}
+    if before.strip() or not end:
+        return ""
+    # "other" is the Hub's word for a licence of its own, whose name stands beside it.
+    licence = found.get("", "")
+    return found.get("_name", licence) if licence == "other" else licence
 
 
 def _weights(directory: Path, source: ModelSource) -> StoredWeights | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.rows import KINDS, RawRow, Stamp, check_file, kind_of, read_rows, stem_of
+from backprop.effects.files.rows import KINDS, RawRow, Stamp, check_file, kind_of, stem_of
 from backprop.effects.probe.hub import fetch_dataset
+from backprop.effects.probe.row_layout import ROWS_TO_READ, stamped_rows, tell_layout
 from backprop.plan.data.answers import LAYOUTS
 from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Example, RowError
 from backprop.plan.data.judge import other_layout_text
-from backprop.plan.data.layout import JUDGED, ROWS_TO_TELL, Layout, describe_keys, detect_layout, other_layout
+from backprop.plan.data.layout import JUDGED, Layout, describe_keys, other_layout
 from backprop.plan.data.rows import read_row
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -52,7 +53,7 @@ class RowSource:
 
     def rows(self) -> Iterator[ReadRow]:
         """Every row in order."""
-        for raw in _raw_rows(self.paths, self.stamps):
+        for raw in stamped_rows(self.paths, self.stamps):
             yield self.read(raw)
 
     def read(self, raw: RawRow) -> ReadRow:
@@ -115,21 +116,24 @@ def open_rows(name: str, *, format: ChatFormat | RowFormat, text_column: str, sp
     paths, shown = locate_dataset(name, split, flag=flag)
     stamps = tuple(map(check_file, paths))
     is_told = format.value == "auto"
-    layout = _tell_layout(_raw_rows(paths, stamps), shown, text_column) if is_told else Layout(format.value)
+    layout = None if is_told else Layout(format.value)
+    if layout is None:
+        layout = tell_layout(stamped_rows(paths, stamps), text_column=text_column).layout
+    if layout is None:
+        raise _no_layout(stamped_rows(paths, stamps), shown)
     return RowSource(shown, paths, layout, text_column, is_told, stamps)
+
+
+def is_local(shown: str) -> bool:
+    """Whether a data set that :func:`locate_dataset` called so is a file, not one on the Hub."""
+    return Path(shown).is_absolute()
 
 
 def beside(source: RowSource, ending: str) -> Path:
     """A file named after the data set: next to its file, or for one on the Hub in the working directory."""
-    if source.name == str(source.paths[0]):
+    if is_local(source.name):
         return source.paths[0].with_name(stem_of(source.paths[0]) + ending)
     return Path(source.name.rsplit("/", 1)[-1].replace(":", "-") + ending)
-
-
-def _raw_rows(paths: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> Iterator[RawRow]:
-    return itertools.chain.from_iterable(
-        read_rows(path, expected=stamp) for path, stamp in zip(paths, stamps, strict=True)
-    )
 
 
 def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...], str]:
@@ -154,25 +158,26 @@ def locate_dataset(name: str, split: str, *, flag: str) -> tuple[tuple[Path, ...
 
 
 def _not_found(path: Path, flag: str) -> BackpropError:
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest(path.name, beside)
+    # By their stems: the endings, which most files share, make any two names look alike.
+    files = [entry for entry in path.parent.iterdir() if entry.is_file()] if path.parent.is_dir() else []
+    stem = nearest(stem_of(path), {stem_of(entry) for entry in files})
+    close = nearest(path.name, [entry.name for entry in files if stem_of(entry) == stem]) if stem else None
     meant = f" Did you mean {path.parent / close}?" if close else ""
     return BackpropError(Problem("INPUT_DATASET_NOT_FOUND", f"There is no file {path}.{meant}", where=flag))
 
 
-def _tell_layout(rows: Iterator[RawRow], name: str, text_column: str) -> Layout:
-    first = list(itertools.islice(rows, ROWS_TO_TELL))
-    readable = [row for row in first if row.problem is None]
-    if not readable:
-        problems = [row.problem for row in first if row.problem is not None]
-        raise BackpropError(*problems[:3])
-    layout = detect_layout((row.value for row in readable), text_column=text_column).layout
-    if layout is None:
-        message = (
-            f"The rows of {name} are in no layout that is known: the first has {describe_keys(readable[0].value)}."
-        )
-        raise _unsupported(message, readable[0].where, "Name the column of raw text with --text-column, or " + _RENAME)
-    return layout
+def _no_layout(rows: Iterator[RawRow], name: str) -> BackpropError:
+    """Why the first rows tell no layout: none of them can be read, or what those have is not known."""
+    problems: list[Problem] = []
+    for row in itertools.islice(rows, ROWS_TO_READ):
+        if row.problem is None:
+            message = f"The rows of {name} are in no layout that is known: the first has {describe_keys(row.value)}."
+            return _unsupported(message, row.where, "Name the column of raw text with --text-column, or " + _RENAME)
+        problems += [row.problem] if len(problems) < _PROBLEMS_NAMED else []
+    return BackpropError(*problems)
+
+
+_PROBLEMS_NAMED = 3
 
 
 _RENAME = "rename the fields to messages, conversations, instruction/output, prompt/completion or text."

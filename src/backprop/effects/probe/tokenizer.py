@@ -13,6 +13,7 @@ from tokenizers import Encoding, Tokenizer
 
 from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.chat_template import ChatTemplate
+from backprop.effects.probe.gguf_tokenizer import gguf_tokenizer_of
 from backprop.plan.data.conversation import Message
 from backprop.plan.data.templates import BUILTIN_TEMPLATES, ChosenTemplate, fit_template
 from backprop.plan.data.turns import TurnEnds
@@ -40,6 +41,11 @@ class ChatTokenizer:
     def has_template(self) -> bool:
         """Conversations can be written."""
         return self._template is not None
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The control tokens."""
+        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special)
 
     def render(
         self,
@@ -109,6 +115,7 @@ def _read(directory: Path, chat_template: str | None) -> ChatTokenizer:
         chat_template=chosen.source or None,
         chat_template_name=name,
         chat_template_note=chosen.note,
+        gguf_tokenizer=gguf_tokenizer_of(tokenizer, config),
     )
     return ChatTokenizer(facts, TurnEnds(special, list(added)), tokenizer, template)
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import attrs
 
-from backprop.effects.files.rows import Block, RawRow, blocks_of, read_rows, rows_of
-from backprop.effects.files.rows.lines import SAVE_AS_UTF8
+from backprop.effects.files.rows import Block, RawRow, Stamp, blocks_of, check_file, rows_of
+from backprop.effects.probe.row_layout import stamped_rows, tell_layout
 from backprop.effects.probe.row_lengths import LengthCheck, length_findings
 from backprop.effects.processes.block_workers import map_blocks
 from backprop.effects.processes.cpus import num_cpus
 from backprop.plan.data.certain import is_plain_line, is_usual_row
-from backprop.plan.data.check import Check, Finding, make_finding
+from backprop.plan.data.check import Finding, make_finding
 from backprop.plan.data.conversation import Rated
 from backprop.plan.data.excerpt import excerpt
 from backprop.plan.data.judge import Judged, RowJudge
-from backprop.plan.data.layout import ROWS_TO_TELL, Detection, Layout, detect_layout
+from backprop.plan.data.layout import Detection, Layout
 from backprop.plan.data.tally import Limits, Tally, has_error
+from backprop.plan.errors import BackpropError
 
-_ROWS_TO_READ = 1000
-"""Rows among which those are looked for that tell the layout."""
 _LENGTH_BATCH = 256
 
 
@@ -35,23 +35,32 @@ class BlockJudge:
     lengths: LengthCheck | None = None
 
 
-def observe_layout(paths: tuple[Path, ...], *, text_column: str) -> Detection:
-    """The layout that the first rows tell. Raises ``BackpropError`` when a file cannot be read."""
-    first = itertools.islice(itertools.chain.from_iterable(map(read_rows, paths)), _ROWS_TO_READ)
-    readable = itertools.islice((row.value for row in first if row.problem is None), ROWS_TO_TELL)
-    return detect_layout(readable, text_column=text_column)
+def observe_layout(paths: tuple[Path, ...], *, text_column: str, stamps: tuple[Stamp, ...] | None = None) -> Detection:
+    """The layout that the first rows tell.
+
+    Raises ``BackpropError`` when a file cannot be read, or is not that of its stamp.
+    """
+    return tell_layout(stamped_rows(paths, stamps or tuple(map(check_file, paths))), text_column=text_column)
 
 
 def judge_rows(
-    paths: tuple[Path, ...], judge: BlockJudge, limits: Limits, *, num_processes: int | None = None
+    paths: tuple[Path, ...],
+    judge: BlockJudge,
+    limits: Limits,
+    *,
+    stamps: tuple[Stamp, ...] | None = None,
+    num_processes: int | None = None,
 ) -> Tally:
     """Everything found in the rows, up to the limits.
 
     The result does not depend on ``num_processes`` (by default one a processor). Memory is bounded by a few blocks.
-    Raises ``BackpropError`` when a file cannot be read.
+    Raises ``BackpropError`` when a file cannot be read, or is not that of its stamp.
     """
     total = Tally(limits)
-    blocks = itertools.chain.from_iterable(map(blocks_of, paths))
+    expected = stamps or tuple(map(check_file, paths))
+    blocks = itertools.chain.from_iterable(
+        blocks_of(path, expected=stamp) for path, stamp in zip(paths, expected, strict=True)
+    )
     work = partial(judge_block, judge=judge, limits=limits)
     with closing(map_blocks(work, blocks, num_processes=num_processes or num_cpus())) as found:
         for block, tally in found:
@@ -60,8 +69,17 @@ def judge_rows(
             else:  # a limit falls within this block, so it is judged once more, up to there
                 total.extend(judge_block(block, judge=judge, limits=total.left))
             if total.is_full:
+                total.leaves_rows = total.leaves_rows or _has_more(found)
                 break
     return total
+
+
+def _has_more(found: Iterator[object]) -> bool:
+    """Whether there is a further block; what follows and cannot be read is one too, and does not matter otherwise."""
+    try:
+        return next(found, None) is not None
+    except BackpropError:
+        return True
 
 
 def judge_block(block: Block, *, judge: BlockJudge, limits: Limits) -> Tally:
@@ -73,6 +91,7 @@ def judge_block(block: Block, *, judge: BlockJudge, limits: Limits) -> Tally:
     layout, text_column = judge.rows.layout, judge.rows.text_column
     for row in rows_of(block):
         if tally.is_full:
+            tally.leaves_rows = True
             break
         if layout is not None and _is_certain(row, layout, text_column):
             tally.add_fine(row.value["label"] if layout is Layout.KTO else None)
@@ -98,9 +117,10 @@ def _judge_with_lengths(block: Block, judge: RowJudge, lengths: LengthCheck, tal
         judged = [judge_raw(row, judge) for row in batch]
         sound = [None if has_error(j.findings) else j.example for j in judged]
         long = length_findings(list(zip(batch, sound, strict=True)), lengths)
-        for one, more in zip(judged, long, strict=True):
+        for number, (one, more) in enumerate(zip(judged, long, strict=True), start=1):
             tally.add((*one.findings, *more), label=_label(one), layout=one.layout)
             if tally.is_full:
+                tally.leaves_rows = number < len(batch) or next(rows, None) is not None
                 return
 
 
@@ -117,7 +137,6 @@ def _label(judged: Judged) -> bool | None:
 
 def _unreadable(row: RawRow) -> Finding:
     assert row.problem is not None
-    check = Check.ENCODING if row.problem.hint == SAVE_AS_UTF8 else Check.UNREADABLE
     message = row.problem.message.removeprefix(f"{row.where} ").removesuffix(".")
     shown = excerpt((row.raw or b"")[:400].decode("utf-8", "replace"))
-    return make_finding(check, message, where=row.where, line=row.line, excerpt=shown)
+    return make_finding(row.check, message, where=row.where, line=row.line, excerpt=shown)

@@ -66,6 +66,8 @@ class StoredTensor:
     """``bfloat16``, ``float32``, …"""
     shape: tuple[int, ...]
     num_bytes: int
+    begin: int
+    """Where its data begin, in bytes from the start of the file."""
 
     @property
     def size(self) -> int:
@@ -139,7 +141,7 @@ def read_header(path: Path) -> tuple[StoredTensor, ...]:
         raw = file.read(length)
     try:
         entries = {name: entry for name, entry in json.loads(raw).items() if name != "__metadata__"}
-        tensors = tuple(_tensor(name, entry) for name, entry in entries.items())
+        tensors = tuple(_tensor(name, entry, data_begin=8 + length) for name, entry in entries.items())
         end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as damage:
         raise WeightsDamaged(f"the header of {path} cannot be read: {type(damage).__name__}") from damage
@@ -148,10 +150,10 @@ def read_header(path: Path) -> tuple[StoredTensor, ...]:
     return tensors
 
 
-def _tensor(name: str, entry: Mapping[str, Any]) -> StoredTensor:
+def _tensor(name: str, entry: Mapping[str, Any], *, data_begin: int) -> StoredTensor:
     begin, end = entry["data_offsets"]
     dtype = _DTYPES.get(entry["dtype"], str(entry["dtype"]).lower())
-    return StoredTensor(name, dtype, tuple(int(n) for n in entry["shape"]), end - begin)
+    return StoredTensor(name, dtype, tuple(int(n) for n in entry["shape"]), end - begin, data_begin + begin)
 
 
 def _weight_files(directory: Path) -> tuple[Path, ...]:

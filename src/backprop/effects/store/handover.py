@@ -12,15 +12,20 @@ from typing import Any
 
 from backprop.effects.files.atomic import PARTIAL, replace_directory, writing
 from backprop.effects.files.json_file import read_object
+from backprop.plan.export.card import Card
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
     "chat_template.jinja",
 )
@@ -30,7 +35,7 @@ WHOLE_WEIGHTS = "model*.safetensors*"
 
 
 def hand_over_adapter(
-    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: str
+    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: Card
 ) -> Path:
     """Put ``<run>/adapter`` together and into place; its path. Nothing in it was written twice or changed.
 
@@ -45,7 +50,7 @@ def hand_over_adapter(
 
 
 def hand_over_model(
-    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: str, dtype: str
+    run_dir: Path, *, checkpoint: Path, model_dir: Path, chat_template: str | None, card: Card, dtype: str
 ) -> Path:
     """Put ``<run>/model`` together and into place as :func:`hand_over_adapter` does; its path.
 
@@ -66,7 +71,7 @@ def hand_over_model(
 
 
 @contextmanager
-def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card: str) -> Iterator[Path]:
+def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card: Card) -> Iterator[Path]:
     """A directory to put weights in, which becomes ``final`` with tokenizer, template and card."""
     staged = final.with_name(f"{PARTIAL}{final.name}")
     with writing(final):
@@ -76,10 +81,16 @@ def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card:
         for name in TOKENIZER_FILES:
             if (model_dir / name).is_file():
                 shutil.copyfile(model_dir / name, staged / name)
-        if chat_template is not None:
+        if chat_template is not None and not _says(staged / CHAT_TEMPLATE_FILE, chat_template):
             (staged / CHAT_TEMPLATE_FILE).write_text(chat_template, encoding="utf-8")
-        (staged / "README.md").write_text(card, encoding="utf-8")
+        for name, content in card.files:
+            (staged / name).write_text(content, encoding="utf-8")
     replace_directory(staged, final)
+
+
+def _says(file: Path, text: str) -> bool:
+    """Whether the file holds the text, whatever ends its lines: the model's own then stays as it is, byte for byte."""
+    return file.is_file() and file.read_text(encoding="utf-8").strip() == text.replace("\r\n", "\n").strip()
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from backprop.effects.train.delta_adapter import first_factors
+from backprop.effects.train.first_weights import (
+    FirstWeights,
+    compute_first_weights,
+    read_first_weights,
+    set_first_weights,
+)
+from backprop.effects.train.float8 import hold_in_float8
 from backprop.effects.train.translation import translated
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.arguments import Loadable, load_arguments, lora_arguments, quantization_arguments
 from backprop.plan.training.plan import TrainPlan
+from backprop.plan.training.rail import Rail
 
 
 def load_base(plan: Loadable, model_dir: str, *, in_host_memory: bool = False) -> transformers.PreTrainedModel:
@@ -53,6 +63,36 @@ def add_adapter(adapter: AdapterPlan, model: transformers.PreTrainedModel, *, ba
     # get_peft_model writes the directory that the weights were loaded from.
     wrapped.peft_config["default"].base_model_name_or_path = base.name
     return wrapped
+
+
+def load_adapted(plan: TrainPlan, model_dir: str, *, checkpoint: Path | None) -> tuple[PeftModel, FirstWeights | None]:
+    """The base with its adapter as the run begins, or as the run of ``checkpoint`` began.
+
+    The first weights are None where they are random. The trainer loads what ``checkpoint`` has trained since.
+    """
+    adapter, float8 = plan.adapter, plan.precision.float8
+    assert adapter is not None
+    device = torch.device("cuda", 0) if plan.rail.value is Rail.CUDA else torch.device("cpu")
+    # Weights that become float8 are whole until then, more than the card is planned to hold.
+    base = load_base(plan, model_dir, in_host_memory=float8 is not None)
+    model = add_adapter(adapter, base, base=plan.model)
+    first = _first_weights(adapter, model, model_dir, checkpoint, device)
+    if float8 is not None:
+        hold_in_float8(model, float8.layers.value, device=device)
+    return model, first
+
+
+def _first_weights(
+    adapter: AdapterPlan, model: PeftModel, model_dir: str, checkpoint: Path | None, device: torch.device
+) -> FirstWeights | None:
+    if adapter.initial is None:
+        return None
+    if checkpoint is None:
+        first = compute_first_weights(adapter, model, model_dir, device=device)
+    else:
+        first = read_first_weights(adapter, checkpoint, first_factors(checkpoint, adapter.rank.value))
+    set_first_weights(adapter, model, model_dir, first, device=device)
+    return first
 
 
 def _forbid_repacking(model: torch.nn.Module) -> None:

@@ -16,10 +16,11 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from backprop.effects.monitor import Card, CardMonitor, nvml_card
 from backprop.effects.quiet import quiet_libraries
 from backprop.effects.train.first_batch import CardMemory, CudaMemory, FirstBatch
+from backprop.effects.train.first_weights import FirstWeights
 from backprop.effects.train.full_trainer import FullTrainer, OffloadedTrainer, own_optimizer
 from backprop.effects.train.heldout import recovering_heldout_loss
 from backprop.effects.train.interrupts import StopRequest, stop_requests
-from backprop.effects.train.loading import add_adapter, load_base, load_tokenizer, load_whole
+from backprop.effects.train.loading import load_adapted, load_tokenizer, load_whole
 from backprop.effects.train.offload import process_group, shard
 from backprop.effects.train.preference_trainer import PreferenceTrainer
 from backprop.effects.train.recovery import LastStep, Recovery, Start, forget_model, release_memory
@@ -100,7 +101,7 @@ def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
     """
     task, emit = around.task, around.emit
     emit(Stage("loading the model"))
-    model = _load(plan, task, start)
+    model, first_weights = _load(plan, task, start)
     tokenizer = load_tokenizer(task.model_dir, trust_remote_code=plan.trust_remote_code)
     stopper, last_step = Stopper(around.request, emit=emit), LastStep()
     evaluator = Evaluator(plan, state=start.evaluations, emit=emit) if plan.evaluation else None
@@ -116,7 +117,7 @@ def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
     with targets_alone(), translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=where):
         # A stop that is asked for while the monitor pauses is heard in the same step, so the stopper comes last.
         callbacks = [last_step, *(c for c in (evaluator, around.monitor) if c), stopper]
-        trainer = _trainer(plan, around, model, tokenizer, callbacks, commit)
+        trainer = _trainer(plan, around, model, tokenizer, callbacks, commit, first_weights)
         if evaluator is not None:
             heldout = task.heldout
             assert heldout is not None
@@ -145,13 +146,13 @@ def _runs_out_of_memory(trainer: PlannedTrainer, start: Start) -> bool:
     return True
 
 
-def _load(plan: TrainPlan, task: TrainTask, start: Start) -> PeftModel | PreTrainedModel:
+def _load(plan: TrainPlan, task: TrainTask, start: Start) -> tuple[PeftModel | PreTrainedModel, FirstWeights | None]:
     if plan.adapter is not None:
-        return add_adapter(plan.adapter, load_base(plan, task.model_dir), base=plan.model)
+        return load_adapted(plan, task.model_dir, checkpoint=start.checkpoint)
     model = load_whole(plan, str(start.checkpoint or task.model_dir))
     if plan.offload is not None:
         shard(model, plan)
-    return model
+    return model, None
 
 
 def _trainer(
@@ -161,6 +162,7 @@ def _trainer(
     tokenizer: Any,
     callbacks: list[TrainerCallback],
     commit: CommitCheckpoint,
+    first_weights: FirstWeights | None,
 ) -> PlannedTrainer:
     batches = TrainingBatches(plan, around.task.rows)
     # What was planned for is the batch that the run began with.
@@ -176,6 +178,7 @@ def _trainer(
         staging_dir=around.task.staging_dir,
         commit_checkpoint=commit,
         own_optimizer=own_optimizer(plan),
+        first_weights=first_weights,
     )
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from backprop.effects.train.delta_adapter import load_trained, save_delta
+from backprop.effects.train.first_weights import FirstWeights
 from backprop.effects.train.sequences import Tensors, TrainingBatches
 from backprop.effects.train.task import CommitCheckpoint
 from backprop.effects.train.translation import translated
@@ -36,7 +38,10 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         staging_dir: Path,
         commit_checkpoint: CommitCheckpoint,
         own_optimizer: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        first_weights: FirstWeights | None = None,
     ) -> None:
+        self._adapter = plan.adapter
+        self._first_weights = first_weights
         self._batches = batches
         self._staging_dir = staging_dir
         self._commit_checkpoint = commit_checkpoint
@@ -76,7 +81,17 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         self._total_train_tokens = tokens
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        self.model.save_pretrained(output_dir, save_embedding_layers=False)
+        if self._adapter is None or self._first_weights is None:
+            self.model.save_pretrained(output_dir, save_embedding_layers=False)
+        else:
+            assert output_dir is not None
+            save_delta(self._adapter, self.model, self._first_weights, Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if self._adapter is None or self._first_weights is None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_trained(self.model, Path(resume_from_checkpoint), self._adapter.rank.value)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         # TRL would write a model card into every checkpoint; the base class writes just the state.

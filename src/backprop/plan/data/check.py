@@ -29,6 +29,7 @@ class Check(enum.Enum):
     LABEL = "label"
     ONE_SIDED_LABELS = "one-sided-labels"
     TEMPLATE_REFUSES = "template-refuses"
+    ONLY_TRACE = "only-trace"
     EMPTY_USER = "empty-user"
     SYSTEM_INSIDE = "system-inside"
     CONTROL_CHARACTER = "control-character"
@@ -92,6 +93,10 @@ CHECKS: Mapping[Check, CheckEntry] = {
     ),
     Check.TEMPLATE_REFUSES: _error(
         "The model's chat template does not take the row.", "Change the row, or choose another --chat-template."
+    ),
+    Check.ONLY_TRACE: _warning(
+        "An answer ends with its reasoning, and nothing follows.",
+        "Write the answer after it, or remove the row.",
     ),
     Check.EMPTY_USER: _warning("A user turn is blank.", "Write the question, or remove the turn."),
     Check.SYSTEM_INSIDE: _warning(

@@ -70,6 +70,8 @@ def _message(message: Message, turn: int, side: str) -> Iterator[Fault]:
         if not content.strip() and not reasoning.strip() and not message.get("tool_calls"):
             yield Fault(Check.EMPTY_ASSISTANT, "the assistant's turn is blank", turn, side)
         yield from _think(content, turn, side)
+        if not message.get("tool_calls") and (_is_trace_alone(content) or (reasoning.strip() and not content.strip())):
+            yield Fault(Check.ONLY_TRACE, "nothing follows the reasoning", turn, side)
     elif role == "user" and not content.strip():
         yield Fault(Check.EMPTY_USER, "the user's turn is blank", turn, side)
     yield from _text(content, turn, side)
@@ -102,6 +104,8 @@ def _pair(pair: Pair, *, side: str = "completion", with_prompt: bool = True) -> 
         answer = side if side == "completion" else f"{side} answer"
         yield Fault(Check.EMPTY_ASSISTANT, f"the {answer} is blank", side=side)
     yield from _think(pair.completion, None, side)
+    if _is_trace_alone(pair.completion):
+        yield Fault(Check.ONLY_TRACE, "nothing follows the reasoning", side=side)
     yield from _text(pair.completion, side=side)
 
 
@@ -163,6 +167,11 @@ def _think(text: str, turn: int | None, side: str) -> Iterator[Fault]:
         last = text.rfind("<think>")
         message = f"<think> at character {last + 1} is never closed"
         yield Fault(Check.UNBALANCED_THINK, message, turn, side, _around(text, last))
+
+
+def _is_trace_alone(text: str) -> bool:
+    """The text ends with the end of its reasoning."""
+    return "<think>" in text and text.rstrip().endswith("</think>")
 
 
 def _around(text: str, at: int) -> str:

@@ -4,9 +4,7 @@ or one of them rated.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any, TypeAlias
 
 import attrs
@@ -86,17 +84,3 @@ def tool_names_of(message: Message) -> tuple[str, ...]:
     """The names of the functions that a message calls."""
     calls = message.get("tool_calls") or ()
     return tuple(str(call["function"]["name"]) for call in calls)
-
-
-def content_hash(example: Example, *, seed: int) -> int:
-    """64 bits that depend on nothing but the example's content and the seed."""
-    data = attrs.asdict(example, recurse=False)
-    text = json.dumps(data, sort_keys=True, default=_plain, ensure_ascii=True)
-    key = seed.to_bytes(8, "little")
-    return int.from_bytes(blake2b(text.encode(), digest_size=8, key=key).digest(), "little")
-
-
-def _plain(value: Any) -> Any:
-    if attrs.has(type(value)):
-        return attrs.asdict(value, recurse=False)
-    return dict(value) if isinstance(value, Mapping) else str(value)

@@ -33,6 +33,19 @@ def convert_example(example: Example, target: Target) -> dict[str, Any]:
     return _WRITERS[target](_as_conversation(example))
 
 
+def holding(example: Example) -> tuple[Target, ...]:
+    """The layouts that can hold what an example says."""
+    return tuple(target for target in Target if _can_hold(example, target))
+
+
+def _can_hold(example: Example, target: Target) -> bool:
+    try:
+        convert_example(example, target)
+    except RowError:
+        return False
+    return True
+
+
 def _as_conversation(example: Example) -> Conversation:
     if isinstance(example, Conversation):
         return example

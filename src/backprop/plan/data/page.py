@@ -80,8 +80,8 @@ def _rates(rates: Sequence[RateCheck]) -> str:
         verdict = Verdict.FAIL if check.gate_tripped else check.verdict
         value = "not asked for" if check.value is None else f"{check.value:.2%}"
         gate = "" if check.gate is None else f"{check.gate:.2%}"
-        told = f'<span class="{verdict.value}">{verdict.value}</span>' if check.value is not None else ""
-        remedy = "" if verdict is Verdict.PASS else check.remedy
+        told = f'<span class="{verdict.value}">{verdict.value}</span>' if verdict is not None else ""
+        remedy = "" if verdict in (None, Verdict.PASS) else check.remedy
         body.append((escape(check.rate.value), value, gate, told, escape(remedy)))
     return _table(("rate", "of the rows", "your limit", "", ""), body, right=(1, 2))
 

@@ -6,7 +6,7 @@ Thresholds advise; only a gate, ``--strict`` or a data set without a usable row 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -44,12 +44,15 @@ class Threshold:
     remedy: str
 
 
+_FIX = (
+    "Fix the rows that `backprop validate` names: training refuses those that it cannot use, and warns of the others."
+)
 THRESHOLDS: tuple[Threshold, ...] = (
     Threshold(Rate.DUPLICATES, 0.10, 0.25, "Remove them with `backprop data dedupe`."),
     Threshold(Rate.CONTAMINATION, None, 0.01, "Remove the rows that stand in both, or hold others out."),
     Threshold(Rate.EMPTY, 0.02, 0.05, "Write the missing turns, or remove the rows."),
     Threshold(Rate.OUTLIERS, 0.05, None, "Look at the longest and the shortest rows."),
-    Threshold(Rate.INVALID, 0.0, None, "Fix the rows that `backprop validate` names: training refuses them."),
+    Threshold(Rate.INVALID, 0.0, None, _FIX),
 )
 
 
@@ -70,8 +73,8 @@ class RateCheck:
     rate: Rate
     value: float | None
     """None when it was not asked for."""
-    verdict: Verdict
-    """By the thresholds alone."""
+    verdict: Verdict | None
+    """By the thresholds alone; None for what was not asked for."""
     limit: float | None
     """The threshold that was exceeded."""
     gate: float | None
@@ -105,10 +108,10 @@ def share(count: int, whole: int) -> float:
     return count / whole if whole else 0.0
 
 
-def judge(rates: Mapping[Rate, float], gates: Gates) -> Judgement:
-    """The verdict over rates; one that is missing was not asked for.
+def judge(rates: Mapping[Rate, float], gates: Gates, *, of_file: Sequence[str] = ()) -> Judgement:
+    """The verdict over rates; one that is missing was not asked for. ``of_file`` are errors of all rows together.
 
-    A gate that trips makes it FAIL, and so does ``strict`` of a WARN.
+    A gate that trips makes it FAIL, and so does ``strict`` of a WARN, which an error of the file is at least.
     """
     limits = {
         Rate.DUPLICATES: gates.fail_on_dups,
@@ -116,21 +119,24 @@ def judge(rates: Mapping[Rate, float], gates: Gates) -> Judgement:
         Rate.OUTLIERS: gates.max_outlier_rate,
     }
     checks = tuple(_check(threshold, rates.get(threshold.rate), limits.get(threshold.rate)) for threshold in THRESHOLDS)
-    worst = max((check.verdict for check in checks), key=list(Verdict).index)
+    found = [check.verdict for check in checks if check.verdict is not None]
+    worst = max((*found, Verdict.WARN if of_file else Verdict.PASS), key=list(Verdict).index)
     is_gated = any(check.gate_tripped for check in checks)
     is_strict = gates.strict and worst is not Verdict.PASS
     verdict = Verdict.FAIL if is_gated or is_strict else worst
     failed = [reason for check in checks for reason in _reasons(check, strict=gates.strict)]
+    failed += [f"{fault} (--strict)" for fault in of_file if gates.strict]
     return Judgement(verdict, tuple(failed), checks, is_gated or is_strict)
 
 
 def _check(threshold: Threshold, value: float | None, gate: float | None) -> RateCheck:
+    if value is None:
+        return RateCheck(threshold.rate, None, None, None, gate, False, threshold.remedy)
     verdict, limit = Verdict.PASS, None
-    if value is not None:
-        for level, bound in ((Verdict.WARN, threshold.warn), (Verdict.FAIL, threshold.fail)):
-            if bound is not None and value > bound:
-                verdict, limit = level, bound
-    tripped = value is not None and gate is not None and value > gate
+    for level, bound in ((Verdict.WARN, threshold.warn), (Verdict.FAIL, threshold.fail)):
+        if bound is not None and value > bound:
+            verdict, limit = level, bound
+    tripped = gate is not None and value > gate
     return RateCheck(threshold.rate, value, verdict, limit, gate, tripped, threshold.remedy)
 
 

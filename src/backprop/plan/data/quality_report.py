@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from backprop.plan.data.check import CHECKS, Check
+from backprop.plan.data.check import CHECKS, Check, Finding
 from backprop.plan.data.layout import Detection, Layout
 from backprop.plan.data.lengths import (
     LONGEST_TOKENS,
@@ -202,7 +202,9 @@ def make_report(facts: ScanFacts, gates: Gates) -> tuple[DataReport, tuple[Probl
     }
     if contamination is not None:
         rates[Rate.CONTAMINATION] = contamination.overlap_rate
-    judgement = judge(rates, gates)
+    of_file = _of_file(facts)
+    errors = [f"{fault.check.value}: {fault.message}" for fault in of_file if fault.severity is Severity.ERROR]
+    judgement = judge(rates, gates, of_file=errors)
     tokens, traces = summarize_lengths(tally.tokens), summarize_lengths(tally.traces)
     report = DataReport(
         dataset=facts.dataset,
@@ -220,7 +222,7 @@ def make_report(facts: ScanFacts, gates: Gates) -> tuple[DataReport, tuple[Probl
         format=facts.layout,
         format_distribution=_layouts(tally),
         mixed_formats=sum(layout is not None for layout in tally.layouts) > 1,
-        checks=_checks(facts),
+        checks=_checks(facts, of_file),
         exact_duplicates=found.exact,
         near_duplicates=found.removable - found.exact,
         exact_duplicate_rate=share(found.exact, tally.parsed),
@@ -268,8 +270,15 @@ def _problems(report: DataReport, *, tripped: bool) -> tuple[Problem, ...]:
     if not tripped:
         return ()
     message = f"{report.dataset} is past its thresholds: {'; '.join(report.failed_thresholds)}."
-    worst = [check.remedy for check in report.rates if check.gate_tripped or check.verdict is not Verdict.PASS]
-    return (Problem("INPUT_DATASET_REPORT_THRESHOLD", message, where=report.dataset, hint=worst[0]),)
+    # A gate that tripped is what failed the command, whatever else is worth a warning.
+    failed = sorted((check for check in report.rates if check.gate_tripped or check.limit is not None), key=_gravity)
+    remedies = [*(check.remedy for check in failed), *(check.fix for check in report.checks)]
+    return (Problem("INPUT_DATASET_REPORT_THRESHOLD", message, where=report.dataset, hint=remedies[0]),)
+
+
+def _gravity(check: RateCheck) -> tuple[bool, bool]:
+    """What failed the command comes first, then what fails by the thresholds, then warnings."""
+    return not check.gate_tripped, check.verdict is not Verdict.FAIL
 
 
 def report_warnings(report: DataReport) -> tuple[Problem, ...]:
@@ -305,16 +314,28 @@ def _layouts(tally: QualityTally) -> Mapping[str, int]:
     return dict(sorted(named.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _checks(facts: ScanFacts) -> tuple[CheckResult, ...]:
+def _of_file(facts: ScanFacts) -> tuple[Finding, ...]:
+    """What is wrong with the rows taken together."""
+    others = _other_layouts(facts.tally, facts.layout)
+    of_file = Tally(Limits(max_errors=1), labels=facts.tally.labels, layouts=others)
+    return file_findings(of_file, facts.layout, name=facts.dataset)
+
+
+def _other_layouts(tally: QualityTally, layout: Layout | None) -> Counter[Layout]:
+    return Counter({other: rows for other, rows in tally.layouts.items() if other not in (None, layout)})
+
+
+def _checks(facts: ScanFacts, of_file: tuple[Finding, ...]) -> tuple[CheckResult, ...]:
     """Errors first, then the most frequent."""
     tally = facts.tally
-    others = Counter({layout: rows for layout, rows in tally.layouts.items() if layout not in (None, facts.layout)})
-    of_file = Tally(Limits(max_errors=1), labels=tally.labels, layouts=others)
     failed = [(check, rows, tuple(tally.check_places.get(check, ()))) for check, rows in tally.checks.items()]
-    of_file_rows = {Check.MIXED_LAYOUTS: others.total(), Check.ONE_SIDED_LABELS: tally.labels.total()}
+    of_file_rows = {
+        Check.MIXED_LAYOUTS: _other_layouts(tally, facts.layout).total(),
+        Check.ONE_SIDED_LABELS: tally.labels.total(),
+    }
     failed += [
         (finding.check, of_file_rows[finding.check], (Place(finding.where, "", finding.message),))
-        for finding in file_findings(of_file, facts.layout, name=facts.dataset)
+        for finding in of_file
     ]
     results = [_check_result(check, rows, places, of=tally.rows) for check, rows, places in failed]
     return tuple(sorted(results, key=lambda r: (r.severity is not Severity.ERROR, -r.rows, r.check.value)))

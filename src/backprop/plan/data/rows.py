@@ -77,9 +77,14 @@ def _from_completion(row: Mapping[str, Any], _: str) -> Conversation | Pair:
     return Pair(_text(row, "prompt"), _text(row, key))
 
 
+_LABELS = {"true": True, "1": True, "false": False, "0": False}
+
+
 def _from_kto(row: Mapping[str, Any], _: str) -> Rated:
     example = _from_completion(row, _)
     label = row.get("label")
+    if isinstance(label, str):  # all cells of a table are text
+        label = _LABELS.get(label.strip().lower(), label)
     if label is None:
         raise RowError(described_key(row, "label"), Check.MISSING_KEY, key="label")
     if not isinstance(label, (bool, int, float)) or label not in (0, 1):

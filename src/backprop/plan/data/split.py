@@ -1,4 +1,4 @@
-"""Which rows are held out: by a hash of their content, so that equal rows stand on the same side."""
+"""Which rows are held out: by a hash of their content, so that rows equal but for case and blanks stand together."""
 
 from __future__ import annotations
 

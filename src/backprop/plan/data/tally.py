@@ -37,6 +37,8 @@ class Tally:
     layouts: Counter[Layout] = attrs.field(factory=Counter)
     """Rows by layout, where it is not that of the data set."""
     labels: Counter[bool] = attrs.field(factory=Counter)
+    leaves_rows: bool = False
+    """Rows follow that a limit kept from being judged."""
 
     @property
     def has_all_errors(self) -> bool:
@@ -47,6 +49,11 @@ class Tally:
     def is_full(self) -> bool:
         """No further row is to be judged."""
         return self.has_all_errors or self.num_rows == self.limits.max_rows
+
+    @property
+    def is_stopped(self) -> bool:
+        """Errors kept rows that were asked for from being judged."""
+        return self.has_all_errors and self.leaves_rows and self.num_rows != self.limits.max_rows
 
     @property
     def left(self) -> Limits:
@@ -88,6 +95,7 @@ class Tally:
         self.counts += other.counts
         self.layouts += other.layouts
         self.labels += other.labels
+        self.leaves_rows = self.leaves_rows or other.leaves_rows
         self.errors += other.errors
         self.warnings += other.warnings[: self.limits.max_errors - len(self.warnings)]
 

@@ -38,7 +38,7 @@ class ValidationReport:
     invalid_samples: int
     """Rows with an error."""
     complete: bool
-    """All rows that were asked for were judged; False when judging stopped at the greatest number of errors."""
+    """All rows that were asked for were judged; False when judging stopped at the greatest number of errors before."""
     is_valid: bool
     checks: tuple[CheckCount, ...]
     """Every check that failed, errors first, most first."""
@@ -72,7 +72,7 @@ def make_report(tally: Tally, detection: Detection, layout: Layout | None, *, na
         format=layout,
         total_samples=tally.num_rows,
         invalid_samples=tally.num_error_rows,
-        complete=not tally.has_all_errors,
+        complete=not tally.is_stopped,
         is_valid=not any(is_error(check) for check in counts),
         checks=tuple(_counted(check, count) for check, count in in_order),
         errors=(*tally.errors, *(finding for finding in of_file if finding.severity is Severity.ERROR)),
@@ -99,5 +99,9 @@ def verdict(report: ValidationReport) -> tuple[Problem, ...]:
     if Check.ENCODING in found:
         message = f"{report.dataset} has lines that are not UTF-8 text ({found[Check.ENCODING]:,} of them)."
         return (Problem("INPUT_DATASET_PARSE_FAILED", message, where=first.where, hint=CHECKS[Check.ENCODING].fix),)
+    of_file = [finding for finding in report.errors if finding.line is None]
+    if not report.invalid_samples and of_file:
+        message = f"{report.dataset} has {len(of_file)} error of the file as a whole: {first.message}."
+        return (Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=first.where, hint=first.fix),)
     message = f"{report.dataset} has errors in {rows}{'' if report.complete else ', and was not read further'}."
     return (Problem("INPUT_DATASET_VALIDATION_FAILED", message, where=first.where, hint=hint),)

@@ -15,7 +15,11 @@ from backprop.plan.training.room import guessed_family, unknown_memory
 
 def check_applies(question: Question, footprint: Footprint) -> tuple[Problem, ...]:
     """Warnings: what cannot be heeded or predicted."""
-    return (*check_mode(question.run, origins=question.origins), *_limits(question, footprint))
+    return (
+        *check_mode(question.run, origins=question.origins),
+        *footprint.notes,
+        *_limits(question, footprint),
+    )
 
 
 def _limits(question: Question, footprint: Footprint) -> Iterator[Problem]:

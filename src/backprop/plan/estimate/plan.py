@@ -24,6 +24,7 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.batch import BATCH_TIERS, nominal_tier
 from backprop.plan.training.changes import smallest_changes
 from backprop.plan.training.facts import plan_sequence_length
+from backprop.plan.training.float8 import FLOAT8_CAPABILITY
 from backprop.plan.training.footprint import Footprint, Place, Sequences
 from backprop.plan.training.rail import Rail
 
@@ -32,7 +33,7 @@ ASSUMED_CAPABILITY = (8, 9)
 NOMINAL_FREE_SHARE = 0.97
 """Of a card's nominal size what is free before anything runs: driver and firmware keep 1 to 3 % of a consumer card
 (23.5 of 24 GiB, 11.7 of 12), less of the largest; where ECC is in memory, as on L4 and A10, it takes 6 % more."""
-NEEDED_SOFTWARE = ("bitsandbytes",)
+NEEDED_SOFTWARE = ("bitsandbytes", "torchao")
 """Assumed to be installed where a card that is not here is asked about."""
 
 
@@ -114,13 +115,16 @@ def _card(settings: EstimateVramSettings, facts: EstimateFacts) -> tuple[Hardwar
     software = attrs.evolve(facts.software, packages=tuple(sorted(packages.items())))
     if settings.vram_gb is None:
         return attrs.evolve(hardware, gpus=()), software
-    return with_card(hardware, settings.vram_gb), software
+    capability = FLOAT8_CAPABILITY if settings.training.fp8 else ASSUMED_CAPABILITY
+    return with_card(hardware, settings.vram_gb, capability=capability), software
 
 
-def with_card(hardware: HardwareFacts, vram_gib: float) -> HardwareFacts:
+def with_card(
+    hardware: HardwareFacts, vram_gib: float, *, capability: tuple[int, int] = ASSUMED_CAPABILITY
+) -> HardwareFacts:
     """The machine with an empty card of the nominal size; host memory is taken as it is."""
     size = round(vram_gib * GIB)
-    gpu = Gpu(f"a card with {vram_gib:g} GiB", size, round(size * NOMINAL_FREE_SHARE), ASSUMED_CAPABILITY)
+    gpu = Gpu(f"a card with {vram_gib:g} GiB", size, round(size * NOMINAL_FREE_SHARE), capability)
     return attrs.evolve(hardware, gpus=(gpu,), gpus_absent="")
 
 

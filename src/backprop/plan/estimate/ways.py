@@ -31,7 +31,7 @@ def _adapter(settings: TrainSettings, *, in_4bit: bool) -> TrainSettings:
     return attrs.evolve(
         settings,
         model=attrs.evolve(settings.model, load_in_4bit=in_4bit),
-        training=attrs.evolve(settings.training, mode=TrainMode.LORA, full_ft_offload=False),
+        training=attrs.evolve(settings.training, mode=TrainMode.LORA, full_ft_offload=False, fp8=False),
     )
 
 

@@ -29,6 +29,7 @@ def facts_from_config(
     num_parameters: int | None = None,
     weights_bytes: int | None = None,
     weights_dtype: str | None = None,
+    licence: str = "",
 ) -> ModelFacts:
     """Facts from a ``config.json``; what its weight files showed wins over what the family implies.
 
@@ -89,6 +90,7 @@ def facts_from_config(
         soft_caps_attention=family.reads_soft_caps and shape.get("attn_logit_softcapping") is not None,
         soft_caps_logits=family.reads_soft_caps and shape.get("final_logit_softcapping") is not None,
         experts=experts,
+        licence=licence,
     )
     return facts if facts.num_parameters else attrs.evolve(facts, num_parameters=count_parameters(facts))
 

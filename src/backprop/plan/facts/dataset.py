@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from backprop.plan.data.check import Check
 from backprop.plan.decision import Problem
 
 
@@ -50,6 +51,14 @@ class TokenFacts:
     def sequences(self) -> int:
         """Rows that are trained on."""
         return sum(rows for _, rows in self.length_counts)
+
+
+@attrs.frozen
+class FaultCount:
+    """Rows that fail a check and are trained on as they are."""
+
+    check: Check
+    rows: RowCount
 
 
 @attrs.frozen
@@ -100,6 +109,8 @@ class DatasetFacts:
     """None without a tokenizer. A pair counts as one row as long as its longer answer, with the tokens of both."""
     ratings: Ratings | None = None
     """None where answers are not rated."""
+    faults: tuple[FaultCount, ...] = ()
+    """Rows with an error that keeps nobody from training on them, by check; most first."""
     traces: TraceFacts | None = None
     """None where reasoning traces are not asked for, or cannot be measured for want of a tokenizer."""
 

@@ -94,6 +94,8 @@ class ModelFacts:
     """Gemma 2: scores are squeezed by a hyperbolic tangent, which fused attention kernels cannot."""
     soft_caps_logits: bool = False
     experts: Experts | None = None
+    licence: str = ""
+    """As its card names it, such as ``apache-2.0``; empty when nothing here says."""
 
     @property
     def parameters_of_an_expert(self) -> int:
@@ -127,3 +129,5 @@ class TokenizerFacts:
     """``the model's own``, or what ``--chat-template`` named; empty without one."""
     chat_template_note: str = ""
     """How a built-in template was fitted to the vocabulary; empty when it stands as it is."""
+    gguf_tokenizer: str | None = attrs.field(default="", eq=False)
+    """What llama.cpp calls its like; None when it has none, empty when nobody looked."""

@@ -74,6 +74,7 @@ def static_bytes(
 ) -> dict[TermName, int]:
     """Bytes by term of what lives on the card through the whole step; ``trainable`` is what the optimizer steps."""
     workspace = training.workspace_bytes if training.device is Device.CUDA else 0
+    workspace += _float8_workspace(model, training)
     terms = {TermName.WORKSPACE: workspace, TermName.INPUT: _input_bytes(model, training)}
     if training.offload:
         return terms
@@ -86,6 +87,7 @@ def static_bytes(
                 itemsize=training.weight_itemsize,
                 is_quantized=training.method.is_quantized,
                 nested=training.double_quantization,
+                float8_layers=training.float8_layers,
             )
         )
     if training.keeps_gradients:
@@ -94,7 +96,13 @@ def static_bytes(
 
 
 @functools.lru_cache(maxsize=256)
-def _frozen(model: MemoryShape, *, itemsize: int, is_quantized: bool, nested: bool) -> tuple[tuple[TermName, int], ...]:
+def _frozen(
+    model: MemoryShape, *, itemsize: int, is_quantized: bool, nested: bool, float8_layers: tuple[str, ...]
+) -> tuple[tuple[TermName, int], ...]:
+    if float8_layers:
+        numels = [one.in_features * one.out_features for one in model.linear_layers if one.name in float8_layers]
+        saved = sum(rounded(itemsize * numel) - rounded(numel) - rounded(4) for numel in numels) * model.num_layers
+        return ((TermName.FROZEN_WEIGHTS, total_bytes(weight_groups(model, itemsize=itemsize)) - saved),)
     if not is_quantized:
         return ((TermName.FROZEN_WEIGHTS, total_bytes(weight_groups(model, itemsize=itemsize))),)
     base = total_bytes(_group(tensors, itemsize) for tensors in parameters_of(model) if not tensors.is_linear)
@@ -105,6 +113,22 @@ def _frozen(model: MemoryShape, *, itemsize: int, is_quantized: bool, nested: bo
         (TermName.FROZEN_WEIGHTS, base + packed * model.num_layers),
         (TermName.QUANTIZATION_STATE, state * model.num_layers),
     )
+
+
+FLOAT8_CAST_BYTES = 9
+"""Of each element that is cast: fp32 scaled, fp32 clamped, and the float8 result (torchao/float8/float8_utils.py)."""
+
+
+def _float8_workspace(model: MemoryShape, training: TrainingShape) -> int:
+    """What one float8 product takes for itself: its input or gradient on the way to float8, the weight turned round.
+
+    Counted as alive all the time, which is an upper bound of what is alive at the peak.
+    """
+    layers = [one for one in model.linear_layers if one.name in training.float8_layers]
+    tokens = training.sequences * training.sequence
+    casts = [FLOAT8_CAST_BYTES * tokens * max(one.in_features, one.out_features) for one in layers]
+    turned = [one.in_features * one.out_features for one in layers]
+    return max(map(sum, zip(casts, turned, strict=True)), default=0)
 
 
 def quantization_state_bytes(numel: int, *, nested: bool) -> int:

@@ -105,6 +105,8 @@ class TrainingShape:
     """bf16 autocast around the forward pass; CUDA only."""
     fp32_weights: bool = False
     """Weights that are not quantized stand in fp32 (mixed precision, or no bf16 at all) instead of bf16."""
+    float8_layers: tuple[str, ...] = ()
+    """Names of the linear layers whose frozen weights stand in float8, multiplied by ``torch._scaled_mm``."""
     double_quantization: bool = True
     """Of weights in 4 bits; without it where they come so (``FourBit.PLAIN``)."""
     kbit_prepared: bool = False

@@ -17,9 +17,10 @@ from backprop.plan.events import (
     Stage,
     Step,
     StoppedEarly,
+    Written,
 )
 
-_SHOWN_ONLY = (Planned, Progressed, Stage)
+_SHOWN_ONLY = (Planned, Progressed, Stage, Written)
 _UNDONE_BY_GOING_BACK = (Step, Evaluated, CheckpointSaved, CheckpointRemoved, StoppedEarly)
 
 
@@ -49,12 +50,12 @@ def events_up_to(events: Iterable[RecordedEvent], step: int) -> tuple[RecordedEv
 
 
 def losses_of(events: Iterable[RecordedEvent]) -> tuple[tuple[int, float], ...]:
-    """(step, mean training loss) of every report, in nats a supervised token."""
+    """(step, mean training loss) of every report."""
     return tuple((r.event.step, r.event.loss) for r in events if isinstance(r.event, Step))
 
 
 def heldout_losses_of(events: Iterable[RecordedEvent]) -> tuple[tuple[int, float], ...]:
-    """(step, held-out loss) of every evaluation, in nats a supervised token."""
+    """(step, held-out loss) of every evaluation."""
     return tuple((r.event.step, r.event.loss) for r in events if isinstance(r.event, Evaluated))
 
 

@@ -130,7 +130,8 @@ class DataSettings:
         Words(),
         "--eval-split",
         unset="no evaluation",
-        help="Held-out rows: a share of the data such as 0.1, or a file.",
+        help="Held-out rows: a share of the data such as 0.1, or a file. A share keeps equal rows together; "
+        "`backprop data split` keeps similar ones together, too.",
         metavar="SHARE|FILE",
         file_like=True,
     )

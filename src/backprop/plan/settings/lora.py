@@ -17,6 +17,17 @@ class LoraPreset(enum.Enum):
     FAST = "fast"
 
 
+class AdapterInit(enum.Enum):
+    """What the adapter's first weights are."""
+
+    DEFAULT = "default"
+    """A random, B zero: the adapter begins as nothing."""
+    PISSA = "pissa"
+    """The principal singular directions of the weight, arXiv:2404.02948; the frozen weight keeps the rest."""
+    LOFTQ = "loftq"
+    """What quantization to 4 bits takes from the weight, as far as the rank reaches, arXiv:2310.08659."""
+
+
 @group("lora")
 @attrs.frozen
 class LoraSettings:
@@ -32,8 +43,14 @@ class LoraSettings:
     lora_alpha: float | None = opt(
         Real(above=0),
         "--lora-alpha",
-        unset="twice the rank, as in both presets",
+        unset="twice the rank, as in both presets; with --use-rslora twice its square root",
         help="LoRA alpha: the adapter's output is scaled by alpha / rank.",
+    )
+    use_rslora: bool = opt(
+        Switch(),
+        "--use-rslora",
+        default=False,
+        help="Rank-stabilized LoRA: scale by alpha / square root of rank, so that high ranks learn as fast.",
     )
     lora_dropout: float = opt(
         Real(at_least=0, below=1), "--lora-dropout", default=0.05, help="Dropout on the adapter's input.", rare=True
@@ -43,6 +60,12 @@ class LoraSettings:
         "--use-dora",
         default=False,
         help="DoRA: learn each output's magnitude apart from its direction. Slower steps, the same cost once merged.",
+    )
+    init_lora_weights: AdapterInit = opt(
+        Choice(AdapterInit),
+        "--init-lora-weights",
+        default=AdapterInit.DEFAULT,
+        help="First weights of the adapter. pissa: each weight's principal directions. loftq: what 4-bit weights lose.",
     )
     target_modules: tuple[str, ...] | None = opt(
         Names(),

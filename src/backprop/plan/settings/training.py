@@ -147,6 +147,12 @@ class TrainingSettings(OutputSettings):
     )
     bf16: bool | None = opt(Switch(), "--bf16", unset="by the hardware", help="Compute in bfloat16.", rare=True)
     fp16: bool | None = opt(Switch(), "--fp16", unset="by the hardware", help="Compute in float16.", rare=True)
+    fp8: bool = opt(
+        Switch(),
+        "--fp8",
+        default=False,
+        help="Hold the base weights in float8 and multiply in it (Hopper and Blackwell cards; needs torchao).",
+    )
     seed: int = opt(Whole(minimum=0, maximum=2**32 - 1), "--seed", default=42, help="Seed of data order and dropout.")
     mode: TrainMode = opt(
         Choice(TrainMode, instead=(("qlora", "--load-in-4bit, with --mode lora"), ("dora", "--use-dora"))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -14,6 +15,7 @@ from backprop.plan.settings.lora import LoraPreset, LoraSettings
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.training.chosen import given
+from backprop.plan.training.initial import InitialPlan, default_alpha, plan_initial
 
 
 @attrs.frozen
@@ -39,7 +41,8 @@ PRESETS: Mapping[LoraPreset, Preset] = {
 class AdapterPlan:
     """A LoRA adapter, arXiv:2106.09685: each target W gets B·A of the rank, scaled by alpha / rank.
 
-    With DoRA, arXiv:2402.09353, each row of W + B·A is scaled to a learned length besides.
+    With DoRA, arXiv:2402.09353, each row of W + B·A is scaled to a learned length besides; rank-stabilized, by
+    arXiv:2312.03732, B·A is scaled by alpha over the square root of the rank.
     """
 
     rank: Decision[int]
@@ -50,11 +53,15 @@ class AdapterPlan:
     num_parameters: int
     """Trainable parameters: the sum of r·(in + out) over every target in every layer; DoRA's magnitudes, out each."""
     use_dora: bool = False
+    use_rslora: bool = False
+    initial: InitialPlan | None = None
+    """First weights that are computed from the model's; None where A is random and B zero."""
 
     @property
     def scale(self) -> float:
         """What the adapter's output is multiplied by."""
-        return self.alpha.value / self.rank.value
+        rank = self.rank.value
+        return self.alpha.value / (math.sqrt(rank) if self.use_rslora else rank)
 
 
 def plan_adapter(settings: LoraSettings, model: ModelFacts, *, origins: Origins) -> AdapterPlan | Problem:
@@ -66,7 +73,7 @@ def plan_adapter(settings: LoraSettings, model: ModelFacts, *, origins: Origins)
         return targets
     rank = Decision(preset.rank, name, preset.why) if settings.r is None else given(origins, "lora.r", settings.r)
     alpha = (
-        Decision(2.0 * rank.value, "twice the rank", "Alpha follows the rank, so the scale stays 2.")
+        default_alpha(rank.value, rank_stabilized=settings.use_rslora)
         if settings.lora_alpha is None
         else given(origins, "lora.lora_alpha", settings.lora_alpha)
     )
@@ -86,6 +93,8 @@ def plan_adapter(settings: LoraSettings, model: ModelFacts, *, origins: Origins)
         seed=settings.random_state,
         num_parameters=sum(group.numel * group.count for group in groups),
         use_dora=settings.use_dora,
+        use_rslora=settings.use_rslora,
+        initial=plan_initial(settings, model, rank=rank.value, targets=targets.value, origins=origins),
     )
 
 

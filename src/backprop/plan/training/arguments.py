@@ -81,6 +81,7 @@ def lora_arguments(adapter: AdapterPlan) -> dict[str, Any]:
         "lora_dropout": adapter.dropout,
         "target_modules": list(adapter.targets.value),
         "use_dora": adapter.use_dora,
+        "use_rslora": adapter.use_rslora,
         "bias": "none",
     }
 

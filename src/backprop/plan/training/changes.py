@@ -168,8 +168,11 @@ def _factored_optimizer(_attempt: _Attempt, now: _Variant) -> Iterator[_Variant]
 
 
 def _four_bits(attempt: _Attempt, now: _Variant) -> Iterator[_Variant]:
-    is_whole = _trains_adapter(now) and now.settings.model.load_in_4bit is False
-    if is_whole and attempt.place.rail is Rail.CUDA:
+    is_whole = _trains_adapter(now) and (now.settings.model.load_in_4bit is False or now.settings.training.fp8)
+    if is_whole and now.settings.training.fp8 and attempt.place.rail is Rail.CUDA:
+        whole = _with_training(now, "--no-fp8", fp8=False)
+        yield _with_model(whole, "--load-in-4bit", load_in_4bit=True)
+    elif is_whole and attempt.place.rail is Rail.CUDA:
         yield _with_model(now, "--load-in-4bit", load_in_4bit=True)
 
 

@@ -89,7 +89,7 @@ def check_draft(
     """Everything that stands against the run, and what is worth a warning."""
     asked, steps = settings.training, draft.length.steps.value
     return (
-        *(draft.footprint if isinstance(draft.footprint, tuple) else ()),
+        *(draft.footprint if isinstance(draft.footprint, tuple) else draft.footprint.notes),
         *_check_size(draft, settings, place, data, origins),
         *draft.full.problems,
         *check_disk(
@@ -137,11 +137,21 @@ def _broken_rows(data: DataFacts, settings: DataSettings) -> tuple[Problem, ...]
         message = f"{num_broken:,} of {rows:,} rows cannot be used and are left out, such as {example.message}"
         return (warning("INPUT_DATASET_INVALID", message, hint=_LISTED),)
     shown = tuple(problem for part in parts for problem in part.broken)[:_BROKEN_SHOWN]
-    more = sum(part.num_broken for part in parts) - len(shown)
+    if num_broken and settings.max_bad_share:
+        shown = (_too_many(num_broken, rows, settings.max_bad_share), *shown)
+    more = num_broken - min(num_broken, _BROKEN_SHOWN)
     if not more:
         return shown
     message = f"And {more:,} more {'row' if more == 1 else 'rows'} that cannot be used."
-    return (*shown, Problem("INPUT_DATASET_INVALID", message, hint=f"{_LISTED} --skip-bad-rows leaves them out."))
+    hint = _LISTED if settings.skip_bad_rows else f"{_LISTED} --skip-bad-rows leaves them out."
+    return (*shown, Problem("INPUT_DATASET_INVALID", message, hint=hint))
+
+
+def _too_many(num_broken: int, rows: int, allowed: float) -> Problem:
+    message = (
+        f"{num_broken:,} of {rows:,} rows cannot be used: {num_broken / rows:.4g} of them, and {allowed:g} may be."
+    )
+    return Problem("INPUT_DATASET_INVALID", message, where="--max-bad-share", hint=_LISTED)
 
 
 _LISTED = "`backprop validate` lists them, each with its line, its key and what to do."

@@ -32,6 +32,12 @@ TRACE_SEQUENCE_LENGTH = 8192
 """Of a run on reasoning traces, unless a length is asked for."""
 
 
+def sequence_length_of(asked: int | None, model: ModelFacts) -> int:
+    """The longest row in tokens, as ``train`` plans it when it is given ``asked``, or nothing."""
+    settings = ModelSettings() if asked is None else attrs.evolve(ModelSettings(), max_seq_length=asked)
+    return plan_sequence_length(settings, model, origins=Origins()).value
+
+
 def plan_sequence_length(
     settings: ModelSettings, model: ModelFacts | Absent, *, origins: Origins, has_traces: bool = False
 ) -> Decision[int]:

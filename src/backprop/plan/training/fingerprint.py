@@ -20,7 +20,7 @@ def fingerprint(plan: TrainPlan) -> str:
 
     How much memory was free when it was made is no part of what it does.
     """
-    return _digest(to_data(attrs.evolve(plan, budget=None)))
+    return _digest(_told_apart(to_data(attrs.evolve(plan, budget=None))))
 
 
 def model_fingerprint(model: ModelFacts, tokenizer: TokenizerFacts | None) -> str:
@@ -34,10 +34,11 @@ def model_fingerprint(model: ModelFacts, tokenizer: TokenizerFacts | None) -> st
         source=ModelSource.DIRECTORY,
         directory=None,
         files_absent=None,
+        licence="",
         weights_bytes=None if model.commit else model.weights_bytes,
     )
     text = attrs.evolve(tokenizer, chat_template_name="", chat_template_note="") if tokenizer else None
-    return _digest([to_data(shape), to_data(text)])
+    return _digest(_told_apart([to_data(shape), to_data(text)]))
 
 
 def data_fingerprint(data: DataFacts) -> str:
@@ -51,6 +52,17 @@ def _counts(tokens: TokenFacts | None) -> Any:
     if tokens is None:
         return None
     return {name: value["rows"] if isinstance(value, dict) else value for name, value in to_data(tokens).items()}
+
+
+_ONLY_TOLD = frozenset({"gguf_export", "gguf_tokenizer"})
+"""What a plan says of what can be done with its result, and no run depends on."""
+
+
+def _told_apart(data: Any) -> Any:
+    """The data without what is only told, at any depth."""
+    if isinstance(data, dict):
+        return {key: _told_apart(value) for key, value in data.items() if key not in _ONLY_TOLD}
+    return [_told_apart(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def _digest(data: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.decision import Decision, Problem
+from backprop.plan.decision import Decision, Problem, errors_among
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.facts.software import SoftwareFacts
@@ -18,7 +18,9 @@ from backprop.plan.training.attention import plan_attention
 from backprop.plan.training.batch import UpdatePlan
 from backprop.plan.training.ceiling import check_ceiling
 from backprop.plan.training.fit import FitPlan, plan_fit
+from backprop.plan.training.float8 import check_float8, plan_float8
 from backprop.plan.training.full_precision import plan_full_precision
+from backprop.plan.training.initial import FOR_LOFTQ, asks_for_4bit, check_initial
 from backprop.plan.training.memory import MemoryBudget, Workload, budget_of, workload_of
 from backprop.plan.training.optimizer import plan_optimizer
 from backprop.plan.training.precision import PrecisionPlan, plan_precision
@@ -72,6 +74,8 @@ class Footprint:
     budget: MemoryBudget | None
     too_large: Problem | None
     """The model is past the bound on parameters."""
+    notes: tuple[Problem, ...] = ()
+    """What is not done as it was asked for: warnings."""
 
     @property
     def may_run(self) -> bool:
@@ -86,6 +90,9 @@ def plan_footprint(
     parts = plan_parts(settings, place, origins=origins)
     if not isinstance(parts, Parts):
         return parts
+    notes = _check_weights(settings, place, parts.precision, origins)
+    if errors_among(notes):
+        return notes
     workload = workload_of(
         place.model,
         rail=place.rail,
@@ -104,7 +111,9 @@ def plan_footprint(
     asked = settings.lora.use_gradient_checkpointing
     fit = plan_fit(workload, update, checkpointing=asked, budget=budget, origins=origins)
     too_large = check_ceiling(settings.training, place.model, place.rail, place.hardware, origins=origins)
-    return Footprint(parts.precision, parts.adapter, parts.optimizer, parts.attention, workload, fit, budget, too_large)
+    return Footprint(
+        parts.precision, parts.adapter, parts.optimizer, parts.attention, workload, fit, budget, too_large, notes
+    )
 
 
 def plan_parts(settings: TrainSettings, place: Place, *, origins: Origins) -> Parts | tuple[Problem, ...]:
@@ -145,12 +154,40 @@ def _precision(settings: TrainSettings, place: Place, origins: Origins) -> Preci
         return plan_full_precision(
             settings.model, asked, rail=place.rail, model=place.model, hardware=hardware, origins=origins
         )
-    return plan_precision(
-        settings.model,
+    for_loftq = asks_for_4bit(settings.lora, settings.model, place.model)
+    precision = plan_precision(
+        attrs.evolve(settings.model, load_in_4bit=True) if for_loftq else settings.model,
         asked,
         rail=place.rail,
         model=place.model,
         hardware=hardware,
         software=place.software,
         origins=origins,
+    )
+    if isinstance(precision, Problem):
+        return precision
+    if for_loftq:
+        precision = attrs.evolve(precision, load_in_4bit=FOR_LOFTQ)
+    return plan_float8(
+        settings,
+        precision,
+        rail=place.rail,
+        model=place.model,
+        hardware=hardware,
+        software=place.software,
+        origins=origins,
+    )
+
+
+def _check_weights(
+    settings: TrainSettings, place: Place, precision: PrecisionPlan, origins: Origins
+) -> tuple[Problem, ...]:
+    """Whether the format of the weights is the one that was asked for, and one that the adapter can begin from."""
+    if settings.training.mode is TrainMode.FULL:
+        return ()
+    return (
+        *check_initial(settings.lora, place.model, precision, origins=origins),
+        *check_float8(
+            settings, precision, rail=place.rail, model=place.model, hardware=place.hardware, origins=origins
+        ),
     )

@@ -141,6 +141,7 @@ def workload_of(
         fp32_embedding_states=adapter is None,
         autocast=on_card and precision.compute.value is not NumberFormat.FLOAT32,
         fp32_weights=precision.storage is NumberFormat.FLOAT32,
+        float8_layers=precision.float8.layers.value if precision.float8 else (),
         double_quantization=model.four_bit is not FourBit.PLAIN,
     )
     if gpu is not None and gpu.compute_capability is not None and gpu.compute_capability >= (9, 0):

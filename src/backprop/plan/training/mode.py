@@ -13,13 +13,18 @@ from backprop.plan.settings.verbs.train import TrainSettings
 
 OF_BOTH_MODES = frozenset({"use_gradient_checkpointing"})
 """Settings of the LORA group that full fine-tuning heeds, too."""
+OF_ADAPTERS = frozenset({"fp8"})
+"""Settings of the TRAINING group that only frozen weights can heed."""
 OF_FULL_MODE = frozenset({"full_ft_offload", "full_ft_ceiling_billions"})
 
 
 def check_mode(settings: TrainSettings, *, origins: Origins) -> tuple[Problem, ...]:
     """A warning for each setting that the mode cannot heed, naming both."""
     if settings.training.mode is TrainMode.FULL:
-        return tuple(_inert(settings.lora, origins, without=OF_BOTH_MODES, mode=TrainMode.FULL))
+        return (
+            *_inert(settings.lora, origins, without=OF_BOTH_MODES, mode=TrainMode.FULL),
+            *_inert(settings.training, origins, only=OF_ADAPTERS, mode=TrainMode.FULL),
+        )
     return tuple(_inert(settings.training, origins, only=OF_FULL_MODE, mode=TrainMode.LORA))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from backprop.plan.decision import Decision, Problem, Refused, errors_among, warnings_among
+from backprop.plan.export.gguf.preflight import judge_gguf
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.model import ModelFacts, TokenizerFacts
@@ -18,6 +19,7 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.batch import BatchPlan
 from backprop.plan.training.beforehand import check_always, check_undrafted, choose_tokenizer
+from backprop.plan.training.cautions import cautions
 from backprop.plan.training.checkpoints import CheckpointPlan
 from backprop.plan.training.draft import Draft, check_draft, draft_run
 from backprop.plan.training.evaluation import EvaluationPlan
@@ -76,6 +78,8 @@ class TrainPlan:
     """Weights and optimizer states in host memory; None when they are where the arithmetic is done."""
     objective: ObjectivePlan = SUPERVISED
     """What is minimised."""
+    gguf_export: Decision[bool] | None = attrs.field(default=None, eq=False)
+    """Whether the result can be exported to GGUF; None in plans that did not ask."""
 
     @property
     def num_trainable(self) -> int:
@@ -98,7 +102,19 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     if errors_among(problems):
         return _refused(problems)
     plan = _accepted(draft, settings, place, rail=rail, data=data)
-    return attrs.evolve(plan, tokenizer=choose_tokenizer(settings, facts)[0], warnings=problems)
+    tokenizer = choose_tokenizer(settings, facts)[0]
+    thoughts = cautions(
+        model=model,
+        tokenizer=tokenizer,
+        data=data.train,
+        settings=settings.data,
+        adapter=plan.adapter,
+        length=plan.length,
+        evaluation=plan.evaluation,
+    )
+    return attrs.evolve(
+        plan, tokenizer=tokenizer, warnings=(*problems, *thoughts), gguf_export=judge_gguf(model, tokenizer)
+    )
 
 
 def _refused(problems: Iterable[Problem]) -> Refused:

@@ -19,6 +19,15 @@ from backprop.plan.training.rail import Rail
 
 
 @attrs.frozen
+class Float8Plan:
+    """Linear layers whose frozen weights are held in float8, and multiplied in it."""
+
+    layers: Decision[tuple[str, ...]]
+    kept: tuple[str, ...]
+    """Linear layers that stay as they are: their sides are no multiples of 16."""
+
+
+@attrs.frozen
 class PrecisionPlan:
     """Formats of weights and arithmetic; adapters are float32, over a 4-bit base bfloat16 as TRL holds them."""
 
@@ -28,6 +37,8 @@ class PrecisionPlan:
     """The format of the arithmetic, and of the weights when they are neither in 4 bits nor ``held`` in another."""
     held: Decision[NumberFormat] | None = None
     """The format of weights that are trained in another than the arithmetic's: mixed precision."""
+    float8: Float8Plan | None = None
+    """Base weights in float8; None where they are in ``storage`` or in 4 bits."""
 
     @property
     def storage(self) -> NumberFormat:
@@ -37,6 +48,8 @@ class PrecisionPlan:
     @property
     def weights(self) -> str:
         """How the base weights are held, for a person."""
+        if self.float8 is not None:
+            return "float8 (e4m3)"
         return "NF4 (4-bit)" if self.load_in_4bit.value else self.storage.value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from backprop.plan.data.check import CHECKS
 from backprop.plan.decision import Problem, warning
 from backprop.plan.facts.dataset import DatasetFacts, RowCount, TokenFacts
 from backprop.plan.memory.objective import Objective
@@ -23,11 +24,12 @@ def check_targets(
     rows = readable_rows(data)
     return (
         *_traces(data, settings),
-        *_empty(tokens, rows, data.name),
+        *(_empty(tokens, rows, data.name) if rows or data.traces is None else ()),
         *_everything(tokens, rows, settings),
         *_truncated(tokens, rows, settings, sequence_length, objective),
         *_lost(tokens, rows, settings),
         *_unended(tokens, rows),
+        *_faults(data, rows),
     )
 
 
@@ -52,8 +54,24 @@ def _traces(data: DatasetFacts, settings: DataSettings) -> Iterator[Problem]:
         (traces.unbalanced, "with <think> and </think> that do not pair up"),
     )
     found = "; ".join(f"{count.rows:,} {what} ({count.example})" for count, what in reasons if count.rows)
+    if not traces.kept:
+        message = f"No row of {data.name} has a good reasoning trace: {found}."
+        hint = "Leave out --reasoning-trace, or set --min-trace-tokens and --max-trace-tokens to what the rows have."
+        yield Problem("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace", hint=hint)
+        return
     message = f"{traces.left_out:,} of {traces.left_out + traces.kept:,} rows are left out: {found}."
-    yield warning("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace")
+    hint = "Without --reasoning-trace they are learned, too."
+    yield warning("INPUT_TARGETS_EMPTY", message, where="--reasoning-trace", hint=hint)
+
+
+def _faults(data: DatasetFacts, rows: int) -> Iterator[Problem]:
+    """Errors that `backprop validate` finds in rows that are trained on as they are."""
+    for fault in data.faults:
+        entry = CHECKS[fault.check]
+        meaning = entry.meaning[0].lower() + entry.meaning[1:]
+        message = f"{_share(fault.rows, rows)} are trained on with an error ({fault.check.value}): {meaning}"
+        hint = f"{entry.fix} `backprop validate` names every such row."
+        yield warning("INPUT_DATASET_VALIDATION_FAILED", message, where=fault.rows.example, hint=hint)
 
 
 def _share(count: RowCount, rows: int) -> str:

@@ -41,9 +41,14 @@ class ThroughputPlan:
 
     def seconds(self, steps: int) -> tuple[float, float] | None:
         """(shortest, longest) duration of ``steps`` updates, loading and evaluations left out."""
-        if self.peak_flops is None or self.tokens_per_step is None:
+        if self.tokens_per_step is None:
             return None
-        work = steps * self.tokens_per_step * self.flops_per_token
+        return self.seconds_of(steps * self.tokens_per_step * self.flops_per_token)
+
+    def seconds_of(self, work: float) -> tuple[float, float] | None:
+        """(shortest, longest) duration of so many operations; None for an unknown card."""
+        if self.peak_flops is None:
+            return None
         slowest, fastest = self.peak_flops
         return work / fastest, work / slowest
 

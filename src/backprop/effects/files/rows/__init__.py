@@ -13,6 +13,7 @@ from backprop.effects.files.rows.blocks import (
     rows_of,
     written_rows,
 )
+from backprop.effects.files.rows.json_row import json_row
 from backprop.effects.files.rows.lines import LONGEST_LINE
 from backprop.effects.files.rows.opening import COMPRESSIONS, Stamp, check_file, hash_files, kind_of, stem_of
 from backprop.effects.files.rows.raw_row import RawRow, place_of
@@ -31,6 +32,7 @@ __all__ = [
     "blocks_of",
     "check_file",
     "hash_files",
+    "json_row",
     "kind_of",
     "lines_of",
     "place_of",

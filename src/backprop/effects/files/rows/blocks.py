@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias, assert_never
@@ -11,6 +10,7 @@ import attrs
 
 from backprop.effects.files.rows.csv_table import read_csv
 from backprop.effects.files.rows.json_list import read_json
+from backprop.effects.files.rows.json_row import json_row
 from backprop.effects.files.rows.jsonl import read_jsonl
 from backprop.effects.files.rows.lines import BOM, LongLine, cut_lines, iter_lines, long_line
 from backprop.effects.files.rows.opening import (
@@ -113,7 +113,7 @@ def written_rows(block: Block) -> Iterator[bytes]:
     """
     if isinstance(block, HeldRows):
         for row in block.rows:
-            yield b"" if row.problem else json.dumps(row.value, ensure_ascii=False, default=str).encode() + b"\n"
+            yield b"" if row.problem else json_row(row.value)
         return
     data = _data(block)
     for line in (data.removeprefix(BOM) if block.first_line == 1 else data).split(b"\n"):

@@ -1,4 +1,4 @@
-"""Comma-separated tables: a row a record, named by the header; commas, semicolons or tabs between the fields."""
+"""Tables: a row a record, named by the header; tabs between the fields of .tsv, commas, semicolons or tabs in .csv."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from backprop.effects.files.rows.lines import (
     BOM,
     LONGEST_LINE,
     REMOVE_NUL,
-    SAVE_AS_UTF8,
     LongLine,
     cut_lines,
     long_line,
 )
-from backprop.effects.files.rows.raw_row import RawRow, broken, invalid
+from backprop.effects.files.rows.opening import kind_of
+from backprop.effects.files.rows.raw_row import RawRow, broken, invalid, no_utf8
 
 _BLOCK_BYTES = 256 << 10
 _DELIMITERS = ",;\t"
+"""Guessed from by the header of .csv; where two stand as often, the earlier."""
 
 
 def read_csv(path: Path, stream: IO[bytes]) -> Iterator[tuple[RawRow, int]]:
     """Every record with its bytes; fields without text are left out. One that cannot be read is a problem."""
     csv.field_size_limit(LONGEST_LINE)
     lines = _Lines(path, stream)
-    records = csv.reader(lines, delimiter=max(_DELIMITERS, key=lines.first.count), strict=True)
+    is_tabbed = kind_of(path) == ".tsv"
+    delimiter = "\t" if is_tabbed else max(_DELIMITERS, key=lines.first.count)
+    records = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
         line = lines.begin_record()
@@ -90,8 +93,7 @@ class _Lines:
         try:
             return line.decode("utf-8") + "\n"
         except UnicodeDecodeError as wrong:
-            what = f"is not UTF-8 text (byte {wrong.start + 1})"
-            raise _BrokenLine(broken(self._path, self._line, what, hint=SAVE_AS_UTF8)) from wrong
+            raise _BrokenLine(no_utf8(self._path, self._line, wrong.start)) from wrong
 
 
 def _numbered_lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes | LongLine]]:

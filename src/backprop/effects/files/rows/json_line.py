@@ -14,8 +14,7 @@ from typing import Any
 
 import msgspec
 
-from backprop.effects.files.rows.lines import SAVE_AS_UTF8
-from backprop.effects.files.rows.raw_row import RawRow, broken
+from backprop.effects.files.rows.raw_row import RawRow, broken, no_utf8
 
 DEEPEST = 200
 """Objects and lists within each other that are read; everything after reading may go down as deep by recursion."""
@@ -43,14 +42,14 @@ def read_json_line_exactly(path: str, line: int, raw: bytes) -> RawRow:
     try:
         return RawRow(f"{path}:{line}", parse_exactly(raw.decode("utf-8")), None, line, raw)
     except UnicodeDecodeError as wrong:
-        what, at, hint = f"is not UTF-8 text (byte {wrong.start + 1})", wrong.start, SAVE_AS_UTF8
+        return no_utf8(path, line, wrong.start, shown=text_around(raw.decode("utf-8", "replace"), wrong.start), raw=raw)
     except json.JSONDecodeError as wrong:
-        what, at, hint = f"is not JSON: {wrong.msg.removesuffix(' at')} at column {wrong.colno}", wrong.pos, ""
+        what, at = f"is not JSON: {wrong.msg.removesuffix(' at')} at column {wrong.colno}", wrong.pos
     except ValueError as wrong:
-        what, at, hint = f"cannot be used: {wrong}", 0, ""
+        what, at = f"cannot be used: {wrong}", 0
     except RecursionError:
-        what, at, hint = "cannot be used: it is nested too deep for what is running", 0, ""
-    return broken(path, line, what, shown=text_around(raw.decode("utf-8", "replace"), at), hint=hint, raw=raw)
+        what, at = "cannot be used: it is nested too deep for what is running", 0
+    return broken(path, line, what, shown=text_around(raw.decode("utf-8", "replace"), at), raw=raw)
 
 
 def parse_exactly(text: str) -> Any:

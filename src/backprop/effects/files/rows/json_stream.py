@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from backprop.effects.files.rows.json_line import text_around
-from backprop.effects.files.rows.lines import HEAD_BYTES, LONGEST_LINE, SAVE_AS_UTF8, check_text
+from backprop.effects.files.rows.lines import HEAD_BYTES, LONGEST_LINE, check_text
+from backprop.effects.files.rows.raw_row import SAVE_AS_UTF8
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 

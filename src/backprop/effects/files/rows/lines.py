@@ -14,7 +14,6 @@ LONGEST_LINE = 64 << 20
 """Bytes of the longest line that is read. A row of a million tokens takes some 5 MB."""
 LONGEST_SKIPPED = 1 << 30
 """Bytes after which a line that is not read makes its file one that is not read either: its end may never come."""
-SAVE_AS_UTF8 = "Save the file as UTF-8."
 REMOVE_NUL = "Remove it, for instance with: tr -d '\\000' < FILE > NEW"
 BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -151,7 +151,7 @@ def _missing(path: Path) -> BackpropError:
     message = f"There is no file {path}."
     if path.is_symlink():
         message = f"{path} is a symbolic link to {path.readlink()}, which does not exist."
-    return BackpropError(Problem("INPUT_DATASET_NOT_FOUND", message, where="--data"))
+    return BackpropError(Problem("INPUT_DATASET_NOT_FOUND", message, where=str(path)))
 
 
 def _changed(path: Path) -> BackpropError:

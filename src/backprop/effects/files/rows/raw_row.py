@@ -7,9 +7,12 @@ from typing import Any
 
 import attrs
 
+from backprop.plan.data.check import Check
 from backprop.plan.data.excerpt import excerpt, printable
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
+
+SAVE_AS_UTF8 = "Save the file as UTF-8."
 
 
 @attrs.frozen
@@ -26,6 +29,8 @@ class RawRow:
     """The line without its end, where a line is a row: .jsonl, .ndjson and .txt."""
     row: int | None = None
     """The number of the row, from 1, where a line may hold several: .json."""
+    check: Check = Check.UNREADABLE
+    """Which check a row with a problem fails."""
 
 
 class DamagedFile(Exception):
@@ -54,13 +59,22 @@ def broken(
     hint: str = "",
     raw: bytes | None = None,
     row: int | None = None,
+    check: Check = Check.UNREADABLE,
 ) -> RawRow:
     """A row that cannot be read; ``shown`` is the text around the mistake."""
     where, what = place_of(path, line, row), printable(what)
     seen = excerpt(shown)
     message = f'{where} {what}: "{seen}".' if seen else f"{where} {what}."
     problem = Problem("INPUT_DATASET_PARSE_FAILED", message, where=where, hint=hint)
-    return RawRow(where, None, problem, line, raw, row)
+    return RawRow(where, None, problem, line, raw, row, check)
+
+
+def no_utf8(
+    path: str, line: int, at: int, *, shown: str = "", raw: bytes | None = None, row: int | None = None
+) -> RawRow:
+    """A row whose bytes are not UTF-8, the first wrong one at ``at``, counted from 0."""
+    what = f"is not UTF-8 text (byte {at + 1})"
+    return broken(path, line, what, shown=shown, hint=SAVE_AS_UTF8, raw=raw, row=row, check=Check.ENCODING)
 
 
 def invalid(path: Path, what: str, *, hint: str = "") -> BackpropError:

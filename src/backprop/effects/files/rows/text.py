@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backprop.effects.files.rows.lines import REMOVE_NUL, SAVE_AS_UTF8, iter_lines
-from backprop.effects.files.rows.raw_row import RawRow, broken
+from backprop.effects.files.rows.lines import REMOVE_NUL, iter_lines
+from backprop.effects.files.rows.raw_row import RawRow, broken, no_utf8
 
 
 def read_text(path: str, data: bytes, first_line: int) -> Iterator[RawRow]:
@@ -17,6 +17,6 @@ def read_text(path: str, data: bytes, first_line: int) -> Iterator[RawRow]:
         try:
             value = raw.decode("utf-8")
         except UnicodeDecodeError as wrong:
-            yield broken(path, line, f"is not UTF-8 text (byte {wrong.start + 1})", hint=SAVE_AS_UTF8, raw=raw)
+            yield no_utf8(path, line, wrong.start, raw=raw)
         else:
             yield RawRow(f"{path}:{line}", value, None, line, raw)

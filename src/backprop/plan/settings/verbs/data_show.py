@@ -7,7 +7,7 @@ import attrs
 from backprop.plan.settings.data import DataSettings, RowFormat
 from backprop.plan.settings.kinds import Whole, Words
 from backprop.plan.settings.option import opt, part
-from backprop.plan.settings.verbs.shared import config_file, dataset_argument, json_flag, row_format
+from backprop.plan.settings.verbs.shared import config_file, dataset_argument, json_flag, max_seq_length, row_format
 
 
 @attrs.frozen
@@ -24,9 +24,7 @@ class DataShowSettings:
         help="Model whose template and tokenizer show what it would see, and what of it is learned.",
         file_like=True,
     )
-    max_seq_length: int = opt(
-        Whole(minimum=8), "--max-seq-length", default=2048, help="Tokens beyond this are cut, as in training."
-    )
+    max_seq_length: int | None = max_seq_length("Tokens beyond this are cut, as in training.")
     format: RowFormat = row_format()
     data: DataSettings = part(DataSettings, only=("dataset_split", "text_column", "chat_template", "train_on_prompt"))
     config: str | None = config_file()

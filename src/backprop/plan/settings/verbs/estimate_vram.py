@@ -56,6 +56,7 @@ class EstimateVramSettings:
             "full_ft_ceiling_billions",
             "bf16",
             "fp16",
+            "fp8",
         ),
     )
     lora: LoraSettings = part(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backprop.plan.settings.data import RowFormat
-from backprop.plan.settings.kinds import Choice, Real, Switch, Words
+from backprop.plan.settings.kinds import Choice, Real, Switch, Whole, Words
 from backprop.plan.settings.option import opt
 
 
@@ -52,6 +52,16 @@ def dup_threshold() -> float:
         "--dup-threshold",
         default=0.9,
         help="Similarity from which on two rows are near duplicates: the share of word triples that both have.",
+    )
+
+
+def max_seq_length(help: str) -> int | None:
+    """``--max-seq-length`` of verbs that look at rows as ``train`` would."""
+    return opt(  # type: ignore[no-any-return]
+        Whole(minimum=8),
+        "--max-seq-length",
+        unset="what train takes: 2048, or the model's context where it is shorter",
+        help=help,
     )
 
 

@@ -7,7 +7,7 @@ import attrs
 from backprop.plan.settings.data import DataSettings, RowFormat
 from backprop.plan.settings.kinds import Whole, Words
 from backprop.plan.settings.option import opt, part
-from backprop.plan.settings.verbs.shared import config_file, dataset_argument, json_flag, row_format
+from backprop.plan.settings.verbs.shared import config_file, dataset_argument, json_flag, max_seq_length, row_format
 
 
 @attrs.frozen
@@ -33,12 +33,7 @@ class ValidateSettings:
         help="Model whose tokenizer and chat template say how long a row is (Hub id or local directory).",
         file_like=True,
     )
-    max_seq_length: int | None = opt(
-        Whole(minimum=8),
-        "--max-seq-length",
-        unset="what train takes: 2048, or the model's context where it is shorter",
-        help="Warn of rows longer than this many tokens; needs --model.",
-    )
+    max_seq_length: int | None = max_seq_length("Warn of rows longer than this many tokens; needs --model.")
     data: DataSettings = part(DataSettings, only=("dataset_split", "text_column", "chat_template"))
     config: str | None = config_file()
     json: bool = json_flag("the report")

@@ -1,0 +1,113 @@
+"""``backprop export``: an adapter or a model, turned into what is used elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import attrs
+
+from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
+from backprop.plan.errors import BackpropError
+from backprop.plan.export.merge import MergePlan
+from backprop.plan.export.plan import Exported, ExportPlan
+from backprop.plan.export.report import ExportReport
+from backprop.plan.export.request import check_request, export_card, safe_name
+from backprop.plan.export.sources import AdapterFacts
+from backprop.plan.facts.absent import Absent
+from backprop.plan.generation.facts import TargetFacts
+from backprop.plan.settings.verbs.export import ExportSettings
+from backprop.plan.wire.outcome import Outcome, ok, refused
+from backprop.workflows.export_card import described
+from backprop.workflows.export_formats import FOLLOWING, FORMATS, check_following
+from backprop.workflows.export_sources import observe_source, observe_tensors
+from backprop.workflows.request import Request
+
+COMMAND = "export"
+
+
+def run(request: Request[ExportSettings]) -> Outcome:
+    """Refuse what can be refused, write, prove, and hand on. Raises ``BackpropError`` for what ends it on the way."""
+    settings = request.settings
+    begun = time.monotonic()
+    plan = prepare(settings)
+    if isinstance(plan, Refused):
+        return refused(COMMAND, (*plan.problems, *request.warnings))
+    written = _written(plan, request)
+    report = ExportReport(
+        format=plan.format,
+        source=plan.source,
+        base=plan.base_name,
+        output=plan.output_dir,
+        files=written.files,
+        num_bytes=sum(file.num_bytes for file in written.files),
+        seconds=time.monotonic() - begun,
+        checks=written.checks,
+        untied=written.untied,
+    )
+    for following in FOLLOWING:
+        if following.is_asked(settings) and following.do is not None:
+            report = following.do(settings, plan, report, request.emit)
+    return ok(COMMAND, report, warnings=(*request.warnings, *plan.warnings, *written.warnings))
+
+
+def _written(plan: ExportPlan, request: Request[ExportSettings]) -> Exported:
+    try:
+        return FORMATS[plan.format].write(plan, Path(plan.output_dir), emit=request.emit)
+    except MemoryError as short:
+        message = f"Memory ran out while {plan.output_dir} was written; nothing of it remains."
+        hint = "End other programs, and export again."
+        raise BackpropError(Problem("RUNTIME_EXPORT_FAILED", message, where=plan.output_dir, hint=hint)) from short
+
+
+def prepare(settings: ExportSettings) -> ExportPlan | Refused:
+    """Look at the source and its base, and plan; no tensor is read. Raises ``BackpropError`` from the Hub."""
+    problems = check_request(settings)
+    if errors_among(problems):
+        return Refused(problems)
+    target = observe_source(settings)
+    if isinstance(target, Absent):
+        return Refused((target.problem, *problems))
+    format = FORMATS.get(settings.format)
+    if format is None:
+        message = f"--format {settings.format.value} cannot be written by this version."
+        return Refused((Problem("INPUT_VALIDATION_FAILED", message, where="--format"), *problems))
+    sources = observe_tensors(settings, target, needs_base=format.needs_base)
+    if isinstance(sources, Refused):
+        return sources
+    plan = described(_planned(settings, *sources))
+    found = (*problems, *_check_base_name(settings, target), *format.check(plan), *check_following(settings, plan))
+    return Refused(found) if errors_among(found) else attrs.evolve(plan, warnings=warnings_among(found))
+
+
+def _check_base_name(settings: ExportSettings, target: TargetFacts) -> tuple[Problem, ...]:
+    """A warning when --base names another model than the adapter; the shapes were compared."""
+    recorded, given = target.recorded_base, settings.base
+    if recorded is None or given is None or _last(recorded) == _last(given):
+        return ()
+    message = f"The adapter says that its base is {recorded}; it is merged into {given}, whose shapes are the same."
+    return (warning("INPUT_ADAPTER_MISMATCH", message, where="--base"),)
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1].lower()
+
+
+def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: MergePlan | None) -> ExportPlan:
+    directory = adapter.directory if adapter else merge.base.directory if merge else ""
+    out = Path(settings.output).expanduser() if settings.output else Path(directory) / settings.format.value
+    name = safe_name(out.name if settings.output else Path(settings.path).expanduser().resolve().name)
+    card = export_card(settings.format, adapter, name=name)
+    return ExportPlan(
+        format=settings.format,
+        output_dir=str(out),
+        name=name,
+        adapter=adapter,
+        merge=merge,
+        quantization=settings.quantization,
+        verify=settings.verify,
+        model_card=card if settings.model_card else None,
+        base_model=settings.base_model,
+        llama_cpp_path=settings.llama_cpp_path,
+        adapter_tag=settings.adapter_tag,
+    )

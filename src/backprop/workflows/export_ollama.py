@@ -1,0 +1,121 @@
+"""What ``backprop export`` does with Ollama: a GGUF file registered there, or an adapter on a base that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from backprop.effects.export.gguf_adapter import check_writer, write_adapter_file
+from backprop.effects.export.merged import files_of
+from backprop.effects.export.ollama import connect
+from backprop.effects.export.staging import check_output, staged
+from backprop.effects.files.json_file import read_object
+from backprop.effects.probe.model import observe_model
+from backprop.plan.decision import Problem, Refused
+from backprop.plan.errors import BackpropError
+from backprop.plan.events import Event, Stage
+from backprop.plan.export.gguf.adapter import LoraPlan, plan_lora
+from backprop.plan.export.ollama_name import parse_name, part_from
+from backprop.plan.export.plan import Check, Exported, ExportPlan
+from backprop.plan.export.report import ExportReport
+from backprop.plan.facts.absent import Absent
+from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
+from backprop.workflows.registration import CODE, Registered, base_gguf, register_adapter, register_gguf, shown_base
+from backprop.workflows.request import Emit
+from backprop.workflows.weights import weights_directory
+
+GGUF_ENDING = ".gguf"
+
+
+def asks_for_ollama(settings: ExportSettings) -> bool:
+    """Whether the export ends in Ollama; --ollama has no effect beside the other formats."""
+    adapter = settings.format is ExportFormat.OLLAMA_ADAPTER
+    return adapter or (settings.ollama and settings.format is ExportFormat.GGUF)
+
+
+def check_ollama(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, ...]:
+    """A name that Ollama refuses, a base that it lacks, a server that does not answer: told before minutes of work."""
+    wanted = settings.ollama_name or part_from(plan.name)
+    name = parse_name(wanted, where="--ollama-name")
+    if isinstance(name, Problem):
+        return (name,)
+    try:
+        ollama = connect(code=CODE)
+        ollama.models()
+        builds_on_another = plan.format is ExportFormat.OLLAMA_ADAPTER
+        if builds_on_another and plan.base_model is not None and base_gguf(plan.base_model) is None:
+            shown_base(plan.base_model, ollama)
+    except BackpropError as error:
+        return error.problems
+    return ()
+
+
+def register_exported(settings: ExportSettings, plan: ExportPlan, report: ExportReport, emit: Emit) -> ExportReport:
+    """Register the file that was written; the report with its name in Ollama."""
+    file = next(Path(file.path) for file in report.files if file.path.endswith(GGUF_ENDING))
+    ollama, source = connect(code=CODE), Path(plan.source)
+    if plan.format is ExportFormat.OLLAMA_ADAPTER:
+        assert plan.base_model is not None, "an adapter without --base-model is refused at once"
+        done = register_adapter(
+            file,
+            ollama,
+            base_model=plan.base_model,
+            tag=plan.adapter_tag,
+            name=settings.ollama_name,
+            tokenizer_dir=source,
+            emit=emit,
+        )
+    else:
+        name = settings.ollama_name or part_from(plan.name)
+        done = register_gguf(file, ollama, name=name, tokenizer_dir=source, emit=emit)
+    return _with_name(report, done)
+
+
+def _with_name(report: ExportReport, done: Registered) -> ExportReport:
+    name = done.report.name.removesuffix(":latest")
+    return attrs.evolve(report, ollama_name=name, checks=(*report.checks, *_proof(done)))
+
+
+def _proof(done: Registered) -> tuple[Check, ...]:
+    return (Check("prompts in Ollama", "those of the training template"),) if done.report.template else ()
+
+
+def check_lora(plan: ExportPlan) -> tuple[Problem, ...]:
+    """What keeps the adapter from becoming a GGUF adapter."""
+    if plan.adapter is None:
+        message = f"{plan.source} is a whole model; there is no adapter to register."
+        return (Problem("INPUT_VALIDATION_FAILED", message, where="--format", hint="Use --format gguf --ollama."),)
+    planned = _lora_plan(plan)
+    if isinstance(planned, Refused):
+        return planned.problems
+    # Float32 takes at most twice what the adapter takes now.
+    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=2 * plan.source_bytes)
+    return (*check_writer(), *room)
+
+
+def write_gguf_adapter(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) -> Exported:
+    """Write the adapter as a GGUF file of its own to ``out``. Raises as :func:`write_adapter_file`."""
+    planned = _lora_plan(plan)
+    assert isinstance(planned, LoraPlan), "what cannot be written was refused"
+    with staged(plan, out) as directory:
+        emit(Stage("writing the adapter"))
+        write_adapter_file(planned, directory / f"{plan.name}-lora{GGUF_ENDING}")
+    return Exported(files_of(out))
+
+
+def _lora_plan(plan: ExportPlan) -> LoraPlan | Refused:
+    """The shape of the base decides names and permutations; its weights are not needed."""
+    adapter = plan.adapter
+    assert adapter is not None, "check_lora asked"
+    if plan.merge is not None:
+        return plan_lora(adapter, plan.merge.base.config, name=plan.name)
+    if adapter.base_name is None:
+        message = f"The adapter in {adapter.directory} does not say which base model it belongs to."
+        return Refused((Problem("INPUT_VALIDATION_FAILED", message, where="PATH"),))
+    model = observe_model(adapter.base_name)
+    if isinstance(model, Absent):
+        return Refused((model.problem,))
+    directory = model.directory or weights_directory(model)
+    return plan_lora(adapter, read_object(Path(directory) / "config.json"), name=plan.name)

@@ -1,0 +1,216 @@
+"""Making a model in Ollama: everything that can be refused is refused before the first byte is uploaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+
+from backprop.effects.export.ollama import Blob, Ollama
+from backprop.effects.probe.gguf_file import is_gguf, observe_gguf
+from backprop.effects.probe.turns import modelfile_of_gguf, modelfile_of_tokenizer
+from backprop.plan.decision import Problem, Refused, warning
+from backprop.plan.errors import BackpropError
+from backprop.plan.events import Stage
+from backprop.plan.export.gguf_file import GgufFile
+from backprop.plan.export.modelfile import Modelfile, create_body, names_a_file, parse_modelfile
+from backprop.plan.export.ollama_models import OllamaRegisterReport, ShownModel, check_adapter_fits_shown
+from backprop.plan.export.ollama_name import OllamaName, parse_name, part_from, shelf_name
+from backprop.plan.export.registration import Registration, Sources, completed, plan_registration
+from backprop.workflows.request import Emit
+
+T = TypeVar("T")
+CODE = "DEP_OLLAMA_REGISTRATION_FAILED"
+
+
+@attrs.frozen
+class Registered:
+    """How a registration ended."""
+
+    report: OllamaRegisterReport
+    warnings: tuple[Problem, ...] = ()
+
+
+def register_gguf(
+    path: Path,
+    ollama: Ollama,
+    *,
+    name: str | None = None,
+    modelfile: Path | None = None,
+    tokenizer_dir: Path | None = None,
+    overwrite: bool = True,
+    emit: Emit,
+) -> Registered:
+    """Register a GGUF file, a model or an adapter; what the Modelfile leaves open comes from the training.
+
+    ``tokenizer_dir`` holds the tokenizer and template of the training where the file itself has none. Raises
+    ``BackpropError``: INPUT_VALIDATION_FAILED, INPUT_CHAT_TEMPLATE_INVALID, DEP_OLLAMA_REGISTRATION_FAILED.
+    """
+    target = _name(name or part_from(path.stem), where="--name" if name else "PATH")
+    own = _read_modelfile(modelfile) if modelfile is not None else Modelfile()
+    sources = _observe_sources(path, own, modelfile.parent if modelfile is not None else Path())
+    whole = completed(own, Modelfile() if own.template is not None else _derived(sources, tokenizer_dir))
+    return _carry_out(_accepted(plan_registration(target, sources, whole)), ollama, overwrite=overwrite, emit=emit)
+
+
+def register_adapter(
+    adapter: Path,
+    ollama: Ollama,
+    *,
+    base_model: str,
+    tag: str | None = None,
+    name: str | None = None,
+    tokenizer_dir: Path,
+    overwrite: bool = True,
+    emit: Emit,
+) -> Registered:
+    """Register a GGUF adapter unmerged on ``base_model``, a model of Ollama's or a GGUF file, as ``base:tag``.
+
+    ``tokenizer_dir`` holds the tokenizer and template of the training. Raises as :func:`register_gguf`.
+    """
+    base_file = base_gguf(base_model)
+    shelf = OllamaName(part_from(Path(base_model).stem)) if base_file else _name(base_model, where="--base-model")
+    wanted = name or str(shelf_name(shelf, tag or part_from(tokenizer_dir.absolute().name)))
+    target = _name(wanted, where="--ollama-name" if name else "--adapter-tag")
+    modelfile = attrs.evolve(modelfile_of_tokenizer(tokenizer_dir), source=base_model)
+    sources = Sources(observe_gguf(adapter), from_file=base_file)
+    return _carry_out(_accepted(plan_registration(target, sources, modelfile)), ollama, overwrite=overwrite, emit=emit)
+
+
+def base_gguf(base_model: str) -> GgufFile | None:
+    """The file that --base-model means; None when it means a model of Ollama's."""
+    path = Path(base_model).expanduser()
+    return observe_gguf(path) if names_a_file(base_model) or is_gguf(path) else None
+
+
+def shown_base(base_model: str, ollama: Ollama) -> ShownModel:
+    """What Ollama says of a base. Raises INPUT_VALIDATION_FAILED when it has none of the name."""
+    base = _name(base_model, where="--base-model")
+    shown = ollama.show(str(base))
+    if shown is None:
+        # A name that the server does not have would be pulled from the registry, whoever owns it there.
+        raise BackpropError(
+            Problem(
+                "INPUT_VALIDATION_FAILED",
+                f"Ollama has no model {base} for the adapter to build on.",
+                where="--base-model",
+                hint=f"Fetch it with `ollama pull {base}`, or see `backprop ollama list`.",
+            )
+        )
+    return shown
+
+
+def _carry_out(plan: Registration, ollama: Ollama, *, overwrite: bool, emit: Emit) -> Registered:
+    replaced = _is_taken(plan.name, ollama)
+    if replaced and not overwrite:
+        message = f"Ollama has a model {plan.name} already."
+        hint = "Choose another name, or let it be replaced: leave --no-overwrite out."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--no-overwrite", hint=hint))
+    if plan.from_model is not None:
+        assert plan.adapter is not None, "what brings no weights of its own brings an adapter"
+        problems = check_adapter_fits_shown(plan.adapter, shown_base(str(plan.from_model), ollama))
+        if problems:  # Ollama would apply it all the same
+            raise BackpropError(*problems)
+    model, adapter = (_uploaded(file, ollama, emit) for file in (plan.model, plan.adapter))
+    emit(Stage(f"making {plan.name}"))
+    body = create_body(
+        plan.modelfile,
+        name=str(plan.name),
+        from_model=str(plan.from_model) if plan.from_model else None,
+        files={"model.gguf": model.digest} if model else None,
+        adapters={"adapter.gguf": adapter.digest} if adapter else None,
+    )
+    ollama.create(body, emit=emit)
+    main = plan.adapter if plan.model is None else plan.model
+    assert main is not None
+    stops = dict(plan.modelfile.parameters).get("stop", ())
+    report = OllamaRegisterReport(
+        host=str(ollama.address),
+        name=str(plan.name),
+        path=main.path,
+        base=str(plan.from_model) if plan.from_model else None,
+        adapter=plan.adapter is not None,
+        replaced=replaced,
+        uploaded_bytes=sum(blob.uploaded_bytes for blob in (model, adapter) if blob),
+        stop=stops if isinstance(stops, tuple) else (),
+        template=plan.modelfile.template,
+    )
+    return Registered(report, (*_untemplated(plan), *_doubts(plan, ollama)))
+
+
+def _is_taken(name: OllamaName, ollama: Ollama) -> bool:
+    there = (parse_name(model.name) for model in ollama.models())
+    return name.key in {each.key for each in there if isinstance(each, OllamaName)}
+
+
+def _uploaded(file: GgufFile | None, ollama: Ollama, emit: Emit) -> Blob | None:
+    return ollama.ensure_blob(Path(file.path), emit=emit) if file is not None else None
+
+
+def _untemplated(plan: Registration) -> tuple[Problem, ...]:
+    if plan.modelfile.template is not None:
+        return ()
+    message = f"{plan.name} has no chat template: Ollama will give it prompts as they are."
+    return (warning("INPUT_CHAT_TEMPLATE_MISSING", message, hint="Pass --modelfile with a TEMPLATE."),)
+
+
+def _doubts(plan: Registration, ollama: Ollama) -> tuple[Problem, ...]:
+    """Whether the server has what it was given; it may rewrite files, so that their digests say nothing."""
+    shown = ollama.show(str(plan.name))
+    if shown is None:
+        message = f"Ollama says that it made {plan.name}, and does not have it."
+        raise BackpropError(Problem(CODE, message, where=str(ollama.address)))
+    wanted = plan.modelfile.template
+    if wanted is not None and shown.template.strip() != wanted.strip():
+        message = f"Ollama has another template for {plan.name} than the one that was sent."
+        return (warning(CODE, message, hint=f"See `ollama show --template {plan.name}`."),)
+    if plan.adapter is not None and not shown.adapters:
+        message = f"Ollama made {plan.name} and shows no adapter in it."
+        return (warning(CODE, message, hint=f"See `ollama show --modelfile {plan.name}`."),)
+    return ()
+
+
+def _derived(sources: Sources, tokenizer_dir: Path | None) -> Modelfile:
+    holder = next((file for file in (sources.main, sources.from_file) if file and file.chat_template), None)
+    if holder is not None:
+        return modelfile_of_gguf(holder)
+    has_tokenizer = tokenizer_dir is not None and (tokenizer_dir / "tokenizer.json").is_file()
+    return modelfile_of_tokenizer(tokenizer_dir) if has_tokenizer and tokenizer_dir is not None else Modelfile()
+
+
+def _observe_sources(path: Path, modelfile: Modelfile, directory: Path) -> Sources:
+    """Relative paths in a Modelfile begin at its own directory."""
+    source = modelfile.source if names_a_file(modelfile.source) else None
+    from_file, adapter = (
+        _same_or_observed((directory / Path(named).expanduser()), path) if named else None
+        for named in (source, next(iter(modelfile.adapters), None))
+    )
+    return Sources(observe_gguf(path), from_file, adapter)
+
+
+def _same_or_observed(named: Path, path: Path) -> GgufFile:
+    return observe_gguf(path if named.exists() and path.exists() and named.samefile(path) else named)
+
+
+def _read_modelfile(path: Path) -> Modelfile:
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as wrong:
+        reason = wrong.strerror if isinstance(wrong, OSError) else "it is not UTF-8 text"
+        problem = Problem("INPUT_VALIDATION_FAILED", f"{path} cannot be read: {reason}.", where="--modelfile")
+        raise BackpropError(problem) from wrong
+    return _accepted(parse_modelfile(text, name=str(path)))
+
+
+def _name(text: str, *, where: str) -> OllamaName:
+    name = parse_name(text, where=where)
+    if isinstance(name, Problem):
+        raise BackpropError(name)
+    return name
+
+
+def _accepted(planned: T | Refused) -> T:
+    if isinstance(planned, Refused):
+        raise BackpropError(*planned.problems)
+    return planned

@@ -1,0 +1,147 @@
+"""Adapters on Ollama's shelf, from what training leaves to what is run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backprop.effects.store.handover import TOKENIZER_FILES
+from tests.e2e.command import Done, backprop, leftovers
+from tests.effects.export.peft_models import make_adapter
+from tests.gguf_files import write_model
+from tests.gguf_models import make_family_model
+from tests.ollama_double import OllamaDouble, serving
+
+WIDTH, INNER = 32, 64
+SHAPES = {
+    f"blk.{layer}.{name}.weight": shape
+    for layer in (0, 1)
+    for name, shape in (("attn_q", (WIDTH, WIDTH)), ("ffn_down", (WIDTH, INNER)))
+}
+"""What the adapter changes, (rows, columns)."""
+
+
+@pytest.fixture(scope="module")
+def adapter(model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An adapter directory as a run leaves it."""
+    directory = make_adapter(Path(model), tmp_path_factory.mktemp("adapters") / "task a")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (Path(model) / name).is_file():
+            shutil.copyfile(Path(model) / name, directory / name)
+    return str(directory)
+
+
+@pytest.fixture
+def double() -> Iterator[OllamaDouble]:
+    with serving() as running:
+        running.add("base:latest", layers=2)
+        yield running
+
+
+def export(double: OllamaDouble, adapter: str, cwd: Path, *flags: str) -> Done:
+    arguments = ("export", adapter, "--format", "ollama-adapter", "-o", "out", *flags)
+    return backprop(*arguments, cwd=cwd, OLLAMA_HOST=double.host)
+
+
+def test_an_adapter_stands_on_its_base_s_shelf(double: OllamaDouble, adapter: str, tmp_path: Path) -> None:
+    done = export(double, adapter, tmp_path, "--base-model", "base", "--adapter-tag", "a", "--json")
+    assert done.code == 0, done.stdout
+    assert done.data["ollama_name"] == "base:a"
+    (body,) = double.bodies
+    assert body["from"] == "base:latest"
+    assert "files" not in body
+    assert body["parameters"] == {"stop": ["<|im_end|>"]}
+    shelf = backprop("ollama", "shelf", "base", "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert [each["name"] for each in shelf.data["adapters"]] == ["base:a"]
+
+
+def test_the_tag_is_the_directory_s_name_where_none_is_given(
+    double: OllamaDouble, adapter: str, tmp_path: Path
+) -> None:
+    assert export(double, adapter, tmp_path, "--base-model", "base").code == 0
+    assert "base:task-a" in double.models
+
+
+def test_a_base_in_a_file_is_uploaded_with_the_adapter(double: OllamaDouble, adapter: str, tmp_path: Path) -> None:
+    write_model(tmp_path / "my-base.gguf", shapes=SHAPES)
+    done = export(double, adapter, tmp_path, "--base-model", "my-base.gguf", "--adapter-tag", "a")
+    assert done.code == 0, done.stderr
+    (body,) = double.bodies
+    assert (body["model"], len(body["files"]), len(body["adapters"])) == ("my-base:a", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), "needs the base"),
+        (("--base-model", "missing"), "no model missing:latest"),
+        (("--base-model", "missing.gguf"), "missing.gguf cannot be used"),
+        (("--base-model", "small"), "changes layer 1, and the model has 1 layers"),
+        (("--base-model", "other"), "this is a qwen2 model"),
+        (("--base-model", "narrow.gguf"), "in the base and"),
+        (("--base-model", "base", "--adapter-tag", "a b"), "cannot be the name"),
+        (("--base-model", "base", "--adapter-tag", "cloud"), "cannot be the name"),
+    ],
+)
+def test_what_cannot_work_changes_nothing_on_the_server(
+    double: OllamaDouble, adapter: str, tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    double.add("small:latest", layers=1)
+    double.add("other:latest", architecture="qwen2", layers=2)
+    write_model(tmp_path / "narrow.gguf", shapes=dict.fromkeys(SHAPES, (16, 16)))
+    before = dict(double.models)
+    done = export(double, adapter, tmp_path, *flags, "--json")
+    assert (done.code, done.data["problems"][0]["code"]) == (1, "INPUT_VALIDATION_FAILED"), done.stdout
+    assert said in done.data["problems"][0]["message"]
+    assert (double.models, double.uploads(), double.pulled) == (before, 0, [])
+    assert leftovers(tmp_path) == []
+
+
+def test_a_daemon_that_is_down_is_told_before_any_work(adapter: str, tmp_path: Path) -> None:
+    arguments = ("export", adapter, "--format", "ollama-adapter", "--base-model", "base", "-o", "out", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST="127.0.0.1:9")
+    assert (done.code, done.data["problems"][0]["code"]) == (2, "DEP_OLLAMA_REGISTRATION_FAILED")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of a model that llama.cpp loads."""
+    directory = tmp_path_factory.mktemp("tuned")
+    base = make_family_model(directory / "base", "llama")
+    adapter = make_adapter(base, directory / "tuned")
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, adapter / name)
+    return adapter
+
+
+def test_an_adapter_directory_is_merged_quantized_and_registered(
+    double: OllamaDouble, tuned: Path, tmp_path: Path
+) -> None:
+    arguments = ("ollama", "register", str(tuned), "--name", "mine", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert done.code == 0, done.stdout
+    assert done.data["path"].endswith("q4_k_m.gguf")
+    assert set(double.bodies[-1]) >= {"files", "template", "parameters"}
+    assert "mine:latest" in double.models
+
+
+def test_a_gguf_export_is_registered_on_the_way(double: OllamaDouble, tuned: Path, tmp_path: Path) -> None:
+    arguments = ("export", str(tuned), "-f", "gguf", "-q", "q8_0", "-o", "out", "--ollama", "--ollama-name", "mine:q8")
+    done = backprop(*arguments, "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert done.code == 0, done.stdout
+    assert done.data["ollama_name"] == "mine:q8"
+    assert "mine:q8" in double.models
+
+
+def test_a_name_that_ollama_refuses_is_told_before_the_export(
+    double: OllamaDouble, tuned: Path, tmp_path: Path
+) -> None:
+    arguments = ("export", str(tuned), "-f", "gguf", "-o", "out", "--ollama", "--ollama-name", "my model", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (done.code, done.data["problems"][0]["code"]) == (1, "INPUT_VALIDATION_FAILED")
+    assert not (tmp_path / "out").exists()

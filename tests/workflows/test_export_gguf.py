@@ -1,0 +1,196 @@
+"""``backprop export --format gguf`` on small models: what is written and proved, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import gguf
+import pytest
+
+from backprop.effects.export import gguf_format, gguf_verify
+from backprop.effects.export.quantizers import Quantizer, find_quantizer
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError
+from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings, Quantization
+from backprop.plan.wire.outcome import Outcome
+from backprop.workflows.export import run
+from backprop.workflows.request import Request
+from tests.effects.export.peft_models import make_adapter
+from tests.gguf_models import make_family_model
+from tests.tiny import CHATML
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_family_model(tmp_path_factory.mktemp("base") / "qwen2-tiny", "qwen2-tied")
+
+
+@pytest.fixture
+def adapter(base: Path, tmp_path: Path) -> Path:
+    return make_adapter(base, tmp_path / "adapter", target_modules=["q_proj", "down_proj"])
+
+
+@pytest.fixture
+def mamba(base: Path, tmp_path: Path) -> Path:
+    """A model of a family that nobody here has heard of."""
+    directory = shutil.copytree(base, tmp_path / "mamba")
+    edit(directory / "config.json", model_type="mamba")
+    return directory
+
+
+def edit(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def exported(path: Path, quantization: str = "q8_0", **fields: Any) -> Outcome:
+    given = {"format": ExportFormat.GGUF, "quantization": Quantization(quantization), **fields}
+    return run(Request(attrs.evolve(ExportSettings(path=str(path)), **given)))
+
+
+def problem_of(path: Path, **fields: Any) -> Problem:
+    """The first problem, from a refusal or an error on the way; nothing is left of the export."""
+    try:
+        outcome = exported(path, **fields)
+    except BackpropError as error:
+        found = error.problems[0]
+    else:
+        assert outcome.report is None, "nothing was written"
+        found = outcome.problems[0]
+    assert not (path / "gguf").exists()
+    assert not list(path.glob(".partial-*"))
+    return found
+
+
+def clone(tmp_path: Path, converter: str) -> str:
+    """A clone of llama.cpp with just this converter."""
+    root = tmp_path / "llama.cpp"
+    root.mkdir()
+    (root / "convert_hf_to_gguf.py").write_text(converter)
+    return str(root)
+
+
+def quantizing(root: str, script: str) -> None:
+    program = Path(root) / "build" / "bin" / "llama-quantize"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!{sys.executable}\n{script}")
+    program.chmod(0o755)
+
+
+COPY = "import shutil, sys\nshutil.copy(sys.argv[1], sys.argv[2])"
+
+
+def test_an_adapter_becomes_one_file_that_is_proved(adapter: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    report = exported(adapter).report
+    (file,) = Path(report.output).glob("*.gguf")
+    assert file.name == "adapter-q8_0.gguf"
+    checks = {check.name: check.result for check in report.checks}
+    assert checks["tokens of prompts"].startswith("3 of 3")
+    assert checks["chat template"].startswith("3 of 3")
+    assert "cosine 0.99" in checks["next tokens in llama.cpp"]
+    fields = gguf.GGUFReader(file).fields
+    assert fields["tokenizer.chat_template"].contents() == CHATML
+    assert fields["general.name"].contents() == "qwen2-tiny"
+
+
+def test_without_verification_the_file_is_still_read_back(adapter: Path) -> None:
+    checks = exported(adapter, verify=False).report.checks
+    assert [check.name for check in checks] == ["metadata and tensors"]
+
+
+def test_without_llama_cpp_the_report_says_what_was_not_looked_at(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_verify, "is_available", lambda: False)
+    assert "pip install xllamacpp" in exported(adapter).report.checks[-1].result
+
+
+def test_a_file_that_computes_something_else_is_not_kept(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    true = gguf_verify._reference_logits
+    monkeypatch.setattr(
+        gguf_verify,
+        "_reference_logits",
+        lambda *args: [-logits for logits in true(*args) if not isinstance(logits, str)],
+    )
+    problem = problem_of(adapter)
+    assert problem.code == "RUNTIME_GGUF_EXPORT_FAILED"
+    assert "computes something else" in problem.message
+
+
+def test_a_family_outside_the_table_is_refused_before_any_work(mamba: Path) -> None:
+    problem = problem_of(mamba)
+    assert problem.code == "INPUT_EXPORT_UNSUPPORTED"
+    assert "BACKPROPAGATE_LLAMA_CPP_PATH" in problem.hint
+
+
+def test_a_family_outside_the_table_is_left_to_llama_cpps_converter(mamba: Path, tmp_path: Path) -> None:
+    root = clone(
+        tmp_path,
+        "import pathlib, sys\nmodel = pathlib.Path(sys.argv[1])\nassert (model / 'model.safetensors').is_file()\n"
+        "pathlib.Path(sys.argv[3]).write_text((model / 'config.json').read_text())",
+    )
+    report = exported(mamba, "f16", llama_cpp_path=root, verify=False).report
+    (file,) = Path(report.output).glob("*.gguf")
+    assert json.loads(file.read_text())["model_type"] == "mamba"
+    assert {Path(f.path).name for f in report.files} == {file.name, "README.md", "export.json"}
+
+
+def test_what_the_converter_made_is_quantized(mamba: Path, tmp_path: Path) -> None:
+    root = clone(tmp_path, "import sys\nopen(sys.argv[3], 'w').write('made')")
+    quantizing(root, COPY)
+    report = exported(mamba, "q4_k_m", llama_cpp_path=root, verify=False).report
+    assert [path.read_text() for path in Path(report.output).glob("*.gguf")] == ["made"]
+
+
+def test_a_converter_that_fails_leaves_nothing(mamba: Path, tmp_path: Path) -> None:
+    root = clone(tmp_path, "raise SystemExit('Model MambaForCausalLM is not supported')")
+    problem = problem_of(mamba, llama_cpp_path=root, quantization="f16")
+    assert problem.code == "RUNTIME_GGUF_EXPORT_FAILED"
+    assert "MambaForCausalLM is not supported" in problem.message
+
+
+def without_k_quants(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Quantizer(find_quantizer(None).quantize, "numpy", has_k_quants=False)
+    monkeypatch.setattr(gguf_format, "find_quantizer", lambda _: alone)
+
+
+def test_k_quants_without_their_routine_are_refused_before_any_work(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_k_quants(monkeypatch)
+    monkeypatch.setenv("PATH", "")
+    problem = problem_of(adapter, quantization="q4_k_m")
+    assert problem.code == "DEP_PACKAGE_MISSING"
+    assert "pip install libggml-python" in problem.hint
+
+
+def test_k_quants_can_be_left_to_llama_quantize(adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_k_quants(monkeypatch)
+    root = clone(tmp_path, "")
+    quantizing(root, COPY)
+    report = exported(adapter, "q4_k_m", llama_cpp_path=root, verify=False).report
+    (file,) = Path(report.output).glob("*.gguf")
+    assert gguf.GGUFReader(file).fields["general.file_type"].contents() == 1
+
+
+def test_a_tokenizer_without_its_like_in_llama_cpp_is_refused(base: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(base, tmp_path / "other")
+    other = {"type": "Sequence", "pretokenizers": [{"type": "Punctuation", "behavior": "Isolated"}]}
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    other["pretokenizers"].append(bytes_)  # type: ignore[attr-defined]
+    edit(directory / "tokenizer.json", pre_tokenizer=other)
+    problem = problem_of(directory)
+    assert problem.code == "INPUT_EXPORT_UNSUPPORTED"
+    assert "no name for" in problem.message
+
+
+def test_a_damaged_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(base, tmp_path / "other")
+    (directory / "tokenizer.json").write_text("{")
+    assert problem_of(directory).code == "DEP_MODEL_LOAD_FAILED"
