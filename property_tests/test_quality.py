@@ -7,16 +7,22 @@ import math
 import random
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import attrs
-import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.effects.processes.together import working_together
 
+from backprop.effects.files.rows import blocks_of
+from backprop.effects.probe import duplicates, quality_scan, set_files
 from backprop.effects.probe.quality_scan import Scan, scan_quality
+from backprop.effects.processes.forked import in_processes
+from backprop.plan.data.layout import ROWS_TO_TELL, Layout
 from backprop.plan.data.lengths import histogram, num_outside, ordinary_lengths, summarize_lengths
 from backprop.plan.data.pii import find_pii
 from backprop.plan.data.quality import Gates, Rate, Verdict, judge
@@ -38,9 +44,10 @@ CHATS = st.builds(
     CONTENTS,
     CONTENTS,
 )
+ALPACAS = st.builds(lambda text: {"instruction": text, "output": text}, CONTENTS)
 ODD_ROWS = st.one_of(
     st.sampled_from([{"foo": 1}, [], 3, {"messages": []}, {"messages": [{"role": "user", "content": "?"}]}]),
-    st.builds(lambda text: {"instruction": text, "output": text}, CONTENTS),
+    ALPACAS,
 )
 _FIRST: Any = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
 ROWS = st.lists(st.one_of(CHATS, CHATS, ODD_ROWS), max_size=30).map(lambda rows: [_FIRST, *rows])
@@ -48,6 +55,8 @@ COUNTS = st.dictionaries(st.integers(0, 100_000), st.integers(1, 500), max_size=
 SHARES = st.floats(0, 1)
 ORDERLESS = ("clusters", "outliers", "pii", "checks", "contamination", "boilerplate_excerpt", "dataset")
 OF_THE_FIRST_ROWS = ("format_detected", "format_confidence", "format")
+OF_THE_LAYOUT = ("invalid_rows", "invalid_rate", "rates", "verdict", "checks", "format_distribution", "mixed_formats")
+"""What also hangs on the order when the first rows tell another layout: rows of the others are invalid."""
 
 
 def report_of(rows: list[Any], *, processes: int = 1, itself: bool = False, threshold: float = 0.9) -> DataReport:
@@ -94,10 +103,23 @@ def test_rates_lie_between_nothing_and_all_and_sums_agree(rows: list[Any]) -> No
 def test_the_order_of_the_rows_changes_no_rate(rows: list[Any], chance: random.Random) -> None:
     shuffled = [_FIRST, *chance.sample(rows[1:], len(rows) - 1)]
     before, after = without_order(report_of(rows)), without_order(report_of(shuffled))
-    if before["format"] is after["format"]:  # the layout is told from the first rows
-        for name in OF_THE_FIRST_ROWS:
-            before.pop(name), after.pop(name)
-        assert before == after
+    names = OF_THE_FIRST_ROWS if before["format"] is after["format"] else (*OF_THE_FIRST_ROWS, *OF_THE_LAYOUT)
+    for name in names:
+        before.pop(name), after.pop(name)
+    assert before == after
+
+
+@given(st.lists(CHATS, min_size=1, max_size=4), st.lists(ALPACAS, min_size=1, max_size=4))
+@example([_FIRST], [{"instruction": "", "output": ""}])
+@settings(max_examples=10, deadline=None)
+def test_where_the_first_rows_tell_another_layout_only_validity_changes(chats: list[Any], others: list[Any]) -> None:
+    chats, others = chats * ROWS_TO_TELL, others * ROWS_TO_TELL
+    one, another = report_of([*chats, *others]), report_of([*others, *chats])
+    assert (one.format, another.format) == (Layout.OPENAI, Layout.ALPACA)
+    kept, other = without_order(one), without_order(another)
+    for name in (*OF_THE_FIRST_ROWS, *OF_THE_LAYOUT):
+        kept.pop(name), other.pop(name)
+    assert kept == other
 
 
 @given(ROWS)
@@ -222,7 +244,25 @@ def test_a_script_does_not_hang_on_the_order_of_letters(text: str, chance: rando
     assert main_script("".join(chance.sample(text, len(text)))) is main_script(text)
 
 
-@pytest.mark.parametrize("processes", [2, 5])
-def test_processes_change_nothing(processes: int) -> None:
-    rows = [_FIRST, *[{"messages": [{"role": "user", "content": f"{i % 7} why"}]} for i in range(40)]]
-    assert without_order(report_of(rows, processes=processes)) == without_order(report_of(rows))
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(CHATS, ODD_ROWS), min_size=10, max_size=60), st.integers(2, 4))
+def test_processes_change_nothing(rows: list[Any], processes: int) -> None:
+    rows = [_FIRST, *rows]
+    compared: list[int] = []
+
+    def counted(work: Callable[[int], object], num_processes: int) -> list[object]:
+        compared.append(num_processes)
+        return in_processes(work, num_processes)
+
+    alone = report_of(rows, itself=True)
+    with (
+        patch.object(quality_scan, "blocks_of", lambda path: blocks_of(path, block_bytes=200)),
+        patch.object(quality_scan, "_BATCH_ROWS", 3),
+        patch.object(duplicates, "_FEW", 0),
+        patch.object(set_files, "in_processes", counted),
+        working_together(quality_scan) as helpers,
+    ):
+        shared = report_of(rows, processes=processes, itself=True)
+    assert len(helpers) > 1
+    assert set(compared) == {processes}
+    assert without_order(shared) == without_order(alone)

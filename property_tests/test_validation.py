@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.effects.processes.together import working_together
 
 from backprop.effects.files.rows import blocks_of, rows_of
 from backprop.effects.probe import validation
@@ -105,7 +106,10 @@ def test_findings_do_not_depend_on_the_number_of_processes(
     with TemporaryDirectory() as directory:
         path = written(directory, rows)
         alone = judged(path, layout, Limits(max_errors), block_bytes=100)
-        assert judged(path, layout, Limits(max_errors), block_bytes=100, num_processes=num_processes) == alone
+        num_blocks = sum(1 for _ in blocks_of(path, block_bytes=100))
+        with working_together(validation) as helpers:
+            assert judged(path, layout, Limits(max_errors), block_bytes=100, num_processes=num_processes) == alone
+        assert (len(helpers) > 1) == (num_blocks > 1)
 
 
 @settings(deadline=None)

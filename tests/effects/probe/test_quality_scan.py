@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import attrs
 import pytest
 
 from backprop.effects.files.rows import blocks_of
-from backprop.effects.probe import quality_scan
+from backprop.effects.probe import duplicates, quality_scan, set_files
 from backprop.effects.probe.quality_scan import Scan, scan_quality
 from backprop.effects.probe.row_quality import RowMeter, Tokens
+from backprop.effects.processes.forked import in_processes
 from backprop.plan.data.check import Check
 from backprop.plan.data.layout import Layout
 from backprop.plan.data.page import quality_page
@@ -24,6 +26,7 @@ from backprop.plan.data.quality_report import DataReport, ScanFacts, make_report
 from backprop.plan.data.quality_tally import MOST_PLACES, WITHHELD
 from backprop.plan.decision import Severity
 from backprop.plan.errors import BackpropError
+from tests.effects.processes.together import working_together
 from tests.tiny import make_tiny_model
 
 SECRET = "hf_abcdefghijKLmnop1234"
@@ -107,6 +110,7 @@ def test_rows_that_hold_secrets_are_not_quoted_anywhere(tmp_path: Path) -> None:
     "row",
     [
         {"text": "hello", "author": "ann@example.org"},
+        {"text": "y" * 25, "author": "ann.of.the.harbour@example.org"},  # an excerpt ends within the address
         {"instruction": "a", "output": "b", SECRET: 1},
         {"instruction": "a", "card": 4111111111111111, "output": "b"},
         {"messages": [], "by": "call\n+49 30 1234567"},
@@ -149,7 +153,30 @@ def test_neither_processes_nor_blocks_change_what_is_found(
     whole = reported(scanned(path, against=(path,), against_name="rows"))
     monkeypatch.setattr(quality_scan, "blocks_of", lambda path: blocks_of(path, block_bytes=3000))
     monkeypatch.setattr(quality_scan, "_BATCH_ROWS", 7)
-    assert reported(scanned(path, against=(path,), against_name="rows", num_processes=processes)) == whole
+    monkeypatch.setattr(duplicates, "_FEW", 0)
+    compared: list[int] = []
+
+    def counted(work: Callable[[int], object], num_processes: int) -> list[object]:
+        compared.append(num_processes)
+        return in_processes(work, num_processes)
+
+    monkeypatch.setattr(set_files, "in_processes", counted)
+    with working_together(quality_scan) as helpers:
+        shared = reported(scanned(path, against=(path,), against_name="rows", num_processes=processes))
+    assert len(helpers) > 1
+    assert set(compared) == {processes}
+    assert shared == whole
+
+
+def test_the_order_of_the_rows_may_tell_another_layout_and_then_other_rows_are_invalid(tmp_path: Path) -> None:
+    chats = [chat(words(i), "yes") for i in range(30)]
+    others = [*({"instruction": words(i), "output": "no"} for i in range(20)), {"instruction": words(20), "output": ""}]
+    before = reported(scanned(written(tmp_path / "a.jsonl", [*chats, *others])))
+    after = reported(scanned(written(tmp_path / "b.jsonl", [*others, *chats])))
+    assert (before.format, before.invalid_rows) == (Layout.OPENAI, 21)
+    assert (after.format, after.invalid_rows) == (Layout.ALPACA, 31)
+    assert (before.parseable_rows, before.tokens, before.turns) == (after.parseable_rows, after.tokens, after.turns)
+    assert before.empty_turn_rows == after.empty_turn_rows == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

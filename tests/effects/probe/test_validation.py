@@ -20,6 +20,7 @@ from backprop.plan.data.layout import Layout
 from backprop.plan.data.tally import Limits, Tally
 from backprop.plan.data.validation import ValidationReport, make_report, verdict
 from backprop.plan.errors import BackpropError
+from tests.effects.processes.together import working_together
 
 FINE = {"messages": [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "One."}]}
 BLANK = {"messages": [{"role": "user", "content": "1?"}, {"role": "assistant", "content": ""}]}
@@ -142,7 +143,9 @@ def test_limits_fall_at_the_same_row_wherever_blocks_and_processes_end(
 ) -> None:
     rows = [(FINE, FINE, BLANK, UNASKED, FINE, b"{oops", {"text": "x"})[i % 7] for i in range(24)]
     path = file_of(tmp_path, *rows)
-    found = [tally_of(path, max_errors=max_errors, max_rows=max_rows, num_processes=n) for n in (1, 3)]
+    with working_together(validation) as helpers:
+        found = [tally_of(path, max_errors=max_errors, max_rows=max_rows, num_processes=n) for n in (1, 3)]
+    assert len(helpers) > 1
     assert found[0] == found[1]
     one_block = file_of(tmp_path, *rows[: found[0].num_rows], name="less.jsonl")
     whole = tally_of(one_block, max_errors=100)

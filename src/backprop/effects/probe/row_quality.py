@@ -113,16 +113,16 @@ class _Counts:
 
 def _read(raw: RawRow, judge: RowJudge) -> _Read:
     judged = judge_raw(raw, judge)
-    example, layout = judged.example, judge.layout
+    findings, example, layout = judged.findings, judged.example, judge.layout
     if judged.layout is not None:
-        # A row of another layout than the file's is an error, but what it says can be measured.
+        # A row of another layout than the file's is an error, but what it says can be measured, and may be empty.
         layout = judged.layout
-        other = RowJudge(layout, False, judge.text_column)
-        example = other.judge(raw.value, where=raw.where, line=raw.line).example
+        other = RowJudge(layout, False, judge.text_column).judge(raw.value, where=raw.where, line=raw.line)
+        findings, example = (*findings, *other.findings), other.example
     if example is None:
-        return _Read(raw, judged.findings, None, None if raw.problem else layout, _bare_text(raw))
+        return _Read(raw, findings, None, None if raw.problem else layout, _bare_text(raw))
     text = whole_text(example)
-    return _Read(raw, judged.findings, example, layout, text, traces_of(example, text))
+    return _Read(raw, findings, example, layout, text, traces_of(example, text))
 
 
 def _bare_text(raw: RawRow) -> str:

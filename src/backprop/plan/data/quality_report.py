@@ -139,7 +139,8 @@ class DataReport:
     invalid_rows: int
     """Rows with an error, those among them."""
     invalid_rate: float
-    """Of all rows."""
+    """Of all rows. The one rate that may hang on the order of the rows: where the first ones tell another layout, other
+    rows are invalid. With the layout given it does not."""
     format_detected: Layout | None
     format_confidence: float
     """The share of the first rows that are in it."""
