@@ -163,7 +163,7 @@ def test_a_critically_hot_card_ends_the_run_and_says_how_to_go_on(
     train = ("train", "-m", model, "-d", data, *RUN, "--steps", "4")
     assert backprop(*train, "-o", "cool", cwd=tmp_path).code == 0
     with monkeypatch.context() as hot:
-        hot.setattr(session, "_card", lambda _plan, _card: nullcontext(HotCard()))
+        hot.setattr(session, "_card", lambda *_: nullcontext(HotCard()))
         done = backprop(*train, "--json", cwd=tmp_path)
     assert done.code == 2
     problem = done.data["problems"][0]

@@ -103,7 +103,7 @@ def stepped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainP
                 return super()._clip_grad_norm(model)
 
         monkeypatch.setattr(session, "PreferenceTrainer", Watched)
-        monkeypatch.setattr(session, "_load", lambda plan, *_: adapted(plan, moved=True))
+        monkeypatch.setattr(session, "_load", lambda plan, *_, **__: (adapted(plan, moved=True), None))
         method = plan.objective.method.value
         good = GOOD if method is Objective.KTO else None
         done = run(plan, rows_for(method), tmp_path / f"run-{plan.batch.micro_batch.value}", good=good)
@@ -205,7 +205,7 @@ def test_the_reference_of_kto_is_the_untouched_base(
         return found
 
     monkeypatch.setattr(PreferenceTrainer, "_refer", watched)
-    monkeypatch.setattr(session, "_load", lambda plan, *_: adapted(plan, moved=True))
+    monkeypatch.setattr(session, "_load", lambda plan, *_, **__: (adapted(plan, moved=True), None))
     plan = plan_of(model_dir, Objective.KTO, training={"max_steps": 3}, lora={"lora_dropout": 0.5})
     run(plan, rows_for(Objective.KTO), tmp_path, good=GOOD)
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
@@ -238,7 +238,7 @@ def test_a_resumed_run_ends_bit_identical_to_an_uninterrupted_one(
 def test_the_margin_grows_where_it_is_trained_and_every_step_tells_it(
     method: Objective, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_load", lambda plan, *_: adapted(plan, moved=False))
+    monkeypatch.setattr(session, "_load", lambda plan, *_, **__: (adapted(plan, moved=False), None))
     plan = plan_of(model_dir, method, training={"max_steps": 30})
     fast = attrs.evolve(plan.learning_rate, peak=attrs.evolve(plan.learning_rate.peak, value=1e-2))
     good = GOOD if method is Objective.KTO else None
@@ -260,7 +260,7 @@ def test_the_margin_grows_where_it_is_trained_and_every_step_tells_it(
 def test_the_heldout_loss_does_not_depend_on_how_many_rows_are_measured_at_once(
     method: Objective, size: int, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_load", lambda plan, *_: adapted(plan, moved=True))
+    monkeypatch.setattr(session, "_load", lambda plan, *_, **__: (adapted(plan, moved=True), None))
     rows, heldout = rows_for(method), rows_for(method)
     good = GOOD if method is Objective.KTO else None
     found = []

@@ -16,7 +16,7 @@ import attrs
 import pytest
 import torch
 
-from backprop.effects.train import heldout, loading, session
+from backprop.effects.train import heldout, loading
 from backprop.effects.train.recovery import forget_model
 from backprop.effects.train.reporting import Measured
 from backprop.effects.train.together import Together
@@ -268,7 +268,7 @@ def test_what_the_failed_pass_held_is_free_before_the_model_is_loaded_again(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(self, model, inputs, *more)
 
-    monkeypatch.setattr(session, "add_adapter", add_adapter)
+    monkeypatch.setattr(loading, "add_adapter", add_adapter)
     monkeypatch.setattr(PlannedTrainer, "training_step", training_step)
     try:
         run(plan_of(model_dir, training={"optim": optimizer}), ROWS, tmp_path)
