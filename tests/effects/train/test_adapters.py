@@ -255,7 +255,9 @@ def test_a_run_that_makes_up_for_quantization_begins_closer_to_the_model(model_d
 
 def test_more_rank_than_a_layer_has_begins_with_idle_directions(model_dir: Path, tmp_path: Path) -> None:
     rows = make_rows(4)
-    plan = make_plan(model_dir, rows, lora={"r": 40, "init_lora_weights": AdapterInit.PISSA})
+    plan = make_plan(
+        model_dir, rows, lora={"r": 40, "init_lora_weights": AdapterInit.PISSA}, training={"logging_steps": 1}
+    )
     assert len(run(plan, rows, tmp_path).losses) == 4
     a = next(layer for _, layer in adapted_layers(loaded(plan))).lora_A["default"].weight
     assert a.shape[0] == 40

@@ -167,9 +167,6 @@ def test_after_three_recoveries_the_run_ends_with_its_last_step_saved(model_dir:
     (problem,) = caught.value.problems
     assert problem.code == "RUNTIME_OOM_RECOVERY_EXHAUSTED"
     assert "recovered 3 times" in problem.message
-    longest = max(len(ids) for ids, _ in ROWS)
-    for step in (f"--max-seq-length {longest // 2}", "--gradient-checkpointing", "--lora-r 2"):
-        assert step in problem.hint
     assert (tmp_path / "checkpoint-3").is_dir()
 
 
