@@ -61,9 +61,7 @@ def run(request: Request[DataDedupeSettings]) -> Outcome:
 
 def _reasons(rows: ClusteredRows, first: Rows) -> Iterator[bytes]:
     """A line of JSON for each row that goes: where it stands, which row stays, and whether an earlier one is equal."""
-    seen: dict[bytes, int] = {}
-    for row, digest in enumerate(rows.digests.view("V16")[:, 0].tolist()):
-        earlier = seen.setdefault(digest, row)
-        if first[row] != row:
-            why = "equal" if earlier != row else "similar"
-            yield json_row({"row": rows.where(row), "stays": rows.where(int(first[row])), "reason": why})
+    first_equal = rows.duplicates.first_equal
+    for row in np.flatnonzero(first != np.arange(len(first), dtype=np.uint32)).tolist():
+        why = "equal" if first_equal[row] != row else "similar"
+        yield json_row({"row": rows.where(row), "stays": rows.where(int(first[row])), "reason": why})
