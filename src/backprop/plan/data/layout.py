@@ -24,6 +24,9 @@ class Layout(enum.Enum):
     PREFERENCE = "preference"
     KTO = "kto"
 
+    # Members are single objects; the hash of enum.Enum is a Python function, and tables are asked several times a row.
+    __hash__ = object.__hash__
+
 
 JUDGED = {
     Layout.PREFERENCE: "preference pairs (chosen, rejected)",

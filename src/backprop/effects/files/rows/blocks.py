@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias, assert_never
@@ -116,9 +117,10 @@ def written_rows(block: Block) -> Iterator[bytes]:
             yield b"" if row.problem else json_row(row.value)
         return
     data = _data(block)
-    for line in (data.removeprefix(BOM) if block.first_line == 1 else data).split(b"\n"):
-        if line and not line.isspace():
-            yield line + b"\n"
+    lines = io.BytesIO(data.removeprefix(BOM) if block.first_line == 1 else data).readlines()
+    if not lines[-1].endswith(b"\n"):
+        lines[-1] += b"\n"
+    yield from (line for line in lines if not line.isspace())
 
 
 def _blocks(path: Path, *, block_bytes: int, hold: bool, stamp: Stamp) -> Iterator[Block]:
