@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -26,6 +27,8 @@ DIGEST_BYTES = 16
 _SPEAKERS = frozenset({"user", "assistant"})
 _LOWER = bytes(0x20 if chr(code).isspace() else ord(chr(code).lower()) if code < 0x80 else code for code in range(256))
 """ASCII in lower case, all white space as blanks."""
+_TWO_BLANKS = re.compile(rb"  ").search
+"""``in`` for two bytes takes longer by half, where one of them is frequent."""
 
 
 def compared_text(example: Example) -> str:
@@ -62,7 +65,7 @@ def normalised(text: str) -> str:
     if text.isascii():
         # Bytes are translated ten times as fast as text is split and joined, which most text does not need then.
         plain = text.encode("ascii").translate(_LOWER)
-        return (b" ".join(plain.split()) if b"  " in plain else plain.strip(b" ")).decode("ascii")
+        return (b" ".join(plain.split()) if _TWO_BLANKS(plain) else plain.strip(b" ")).decode("ascii")
     # Lower case may fall apart into letter and mark; composed again, the same text is normal twice.
     lowered = unicodedata.normalize("NFKC", text).lower()
     return " ".join(unicodedata.normalize("NFKC", lowered).split())
