@@ -7,7 +7,7 @@ import attrs
 from backprop.effects.files.atomic import replacing
 from backprop.effects.files.rows import json_row
 from backprop.effects.files.rows.raw_row import SAVE_AS_UTF8
-from backprop.effects.probe.row_source import ReadRow, open_rows
+from backprop.effects.probe.row_source import ReadRow, source_of
 from backprop.plan.data.conversation import RowError
 from backprop.plan.data.converting import Target, convert_example, holding
 from backprop.plan.data.shown import ConvertReport
@@ -26,13 +26,7 @@ NUM_NAMED = 3
 def run(request: Request[DataConvertSettings]) -> Outcome:
     """Read, convert, write; a row that the layout cannot hold refuses the whole, unless bad rows are to be skipped."""
     settings = request.settings
-    source = open_rows(
-        settings.dataset,
-        format=settings.format,
-        text_column=settings.data.text_column,
-        split=settings.data.dataset_split,
-        flag="DATASET",
-    )
+    source = source_of(settings)
     out = output_file(settings.out, source, settings.to.value, kinds=JSON_LINES, flag="--out")
     bad: list[Problem] = []
     num_written = num_bad = 0

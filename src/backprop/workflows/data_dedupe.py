@@ -10,7 +10,7 @@ from backprop.effects.files.atomic import replacing_all
 from backprop.effects.files.row_files import copy_rows
 from backprop.effects.files.rows import json_row
 from backprop.effects.probe.row_clusters import ClusteredRows, first_rows, source_blocks
-from backprop.effects.probe.row_source import open_rows
+from backprop.effects.probe.row_source import source_of
 from backprop.plan.data.clusters import Rows
 from backprop.plan.data.shown import DedupeReport
 from backprop.plan.errors import BackpropError
@@ -26,13 +26,7 @@ COMMAND = "data dedupe"
 def run(request: Request[DataDedupeSettings]) -> Outcome:
     """Find the first row of every cluster, and write these; another run on what was written removes nothing."""
     settings = request.settings
-    source = open_rows(
-        settings.dataset,
-        format=settings.format,
-        text_column=settings.data.text_column,
-        split=settings.data.dataset_split,
-        flag="DATASET",
-    )
+    source = source_of(settings)
     out = output_file(settings.out, source, "deduped", kinds=kinds_of_rows(source), flag="--out")
     removed = output_file(settings.removed, source, "removed", kinds=JSON_LINES, flag="--removed", others=(out,))
     threshold = None if settings.exact_only else settings.dup_threshold

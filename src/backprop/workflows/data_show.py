@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from backprop.effects.probe.model import observe_model
-from backprop.effects.probe.row_source import ReadRow, RowSource, is_local, open_rows
+from backprop.effects.probe.row_source import ReadRow, RowSource, is_local, source_of
 from backprop.effects.probe.row_tokens import RowTokenizer
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
 from backprop.plan.data.conversation import Preference, Rated, RowError
@@ -26,13 +26,7 @@ COMMAND = "data show"
 def run(request: Request[DataShowSettings]) -> Outcome:
     """Find the row, and show it; rows before it are read and no more."""
     settings = request.settings
-    source = open_rows(
-        settings.dataset,
-        format=settings.format,
-        text_column=settings.data.text_column,
-        split=settings.data.dataset_split,
-        flag="DATASET",
-    )
+    source = source_of(settings)
     row = _row(source, settings.row)
     if row.example is None:
         assert row.problem is not None, "a row is read or says why not"

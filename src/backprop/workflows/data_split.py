@@ -8,7 +8,7 @@ import numpy as np
 
 from backprop.effects.files.row_files import write_rows
 from backprop.effects.probe.row_clusters import ClusteredRows, cluster_rows, source_blocks
-from backprop.effects.probe.row_source import RowSource, open_rows
+from backprop.effects.probe.row_source import RowSource, source_of
 from backprop.plan.data.dividing import divide
 from backprop.plan.data.shown import SplitReport
 from backprop.plan.decision import Problem
@@ -26,13 +26,7 @@ COMMAND = "data split"
 def run(request: Request[DataSplitSettings]) -> Outcome:
     """Find what belongs together, divide, write both files."""
     settings = request.settings
-    source = open_rows(
-        settings.dataset,
-        format=settings.format,
-        text_column=settings.data.text_column,
-        split=settings.data.dataset_split,
-        flag="DATASET",
-    )
+    source = source_of(settings)
     kinds = kinds_of_rows(source)
     out_train = output_file(settings.out_train, source, "train", kinds=kinds, flag="--out-train")
     out_heldout = output_file(

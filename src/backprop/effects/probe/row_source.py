@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 
@@ -106,6 +107,31 @@ _WANTED = {
     Objective.SIMPO: _PAIRS,
     Objective.KTO: "rows with prompt, completion and label",
 }
+
+
+class OnRows(Protocol):
+    """Settings of a verb that works on the rows of one data set."""
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def format(self) -> RowFormat: ...
+
+    @property
+    def data(self) -> DataSettings: ...
+
+
+def source_of(settings: OnRows) -> RowSource:
+    """The data set that a verb is about. Raises as :func:`open_rows`."""
+    data = settings.data
+    return open_rows(
+        settings.dataset,
+        format=settings.format,
+        text_column=data.text_column,
+        split=data.dataset_split,
+        flag="DATASET",
+    )
 
 
 def open_rows(name: str, *, format: ChatFormat | RowFormat, text_column: str, split: str, flag: str) -> RowSource:
