@@ -44,6 +44,7 @@ def test_the_last_of_a_repeated_flag_holds() -> None:
 def test_values_may_begin_with_a_dash() -> None:
     assert values("train", "--lr", "-1", "--data=-x") == {"training.learning_rate": "-1", "data.dataset_name": "-x"}
     assert values("generate", "--", "out", "-- what?")["prompt"] == "-- what?"
+    assert values("export", "out", "--base=--") == {"path": "out", "base": "--"}
     assert values("generate", "out", "--num", "2", "-") == {"adapter_path": "out", "num": "2", "prompt": "-"}
 
 

@@ -60,7 +60,9 @@ def log_flags(argv: Sequence[str]) -> Layer:
 
 
 def _layer(parsed: argparse.Namespace) -> Layer:
-    return Layer(Source.FLAG, "", {key: value for key, value in vars(parsed).items() if value is not None})
+    given = {key: value for key, value in vars(parsed).items() if value is not None}
+    # argparse takes "--" out of the words of ``--base=--``, too, and leaves an empty list.
+    return Layer(Source.FLAG, "", {key: "--" if value == [] else value for key, value in given.items()})
 
 
 def _before_dashes(words: Sequence[str]) -> Sequence[str]:
