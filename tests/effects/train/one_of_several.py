@@ -73,3 +73,5 @@ if __name__ == "__main__":
     kind, model_dir, directory, resume_from = sys.argv[1:]
     report = trained(kind, Path(model_dir), Path(directory), resume_from=Path(resume_from) if resume_from else None)
     sys.stdout.write(json.dumps(report) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads may abort a process that takes itself apart

@@ -65,6 +65,8 @@ def together(plan: TrainPlan, processes: Processes) -> Iterator[Together]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_card else "gloo")
     try:
         yield Together(processes)
+        # A process that ends while another still talks to it can take that one down.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
