@@ -79,7 +79,9 @@ def test_one_step_is_that_of_a_plain_loop(model_dir: Path, tmp_path: Path) -> No
     before = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).state_dict()
     for name, tensor in ours.weights(1).items():
         # AdamW's first step is lr·g / (|g| + 1e-8): where g is that small its rounding shows, here 1.4e-6 at most.
-        torch.testing.assert_close(tensor, weights[name].detach(), rtol=0, atol=5e-6, msg=name)
+        apart = (tensor - weights[name].detach()).abs()
+        assert apart.max() <= 5e-6, name
+        assert (apart > 1e-6).sum() <= 1, name
         assert not torch.equal(tensor, before[name]), f"{name} was trained"
 
 

@@ -102,6 +102,7 @@ def test_a_step_allocates_what_is_predicted(
     moment: str,
     mesh: DeviceMesh,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     stand_in_for_triton(monkeypatch)
     copy_as_to_a_card(monkeypatch)
@@ -115,8 +116,9 @@ def test_a_step_allocates_what_is_predicted(
     plan = predict(MemoryShape.from_config(config.to_dict()), training)
     predicted = sum(term.bytes for term in plan.terms if term.name not in BESIDE_THE_STEP)
     assert plan.moment == moment
-    # Processors differ in what their kernels allocate: 0.5 % on one of Intel's, 1.3 % on one of AMD's.
-    assert predicted == pytest.approx(allocations.peak_bytes, rel=0.015)
+    # Where the layers' peak is compared processors differ: 0.5 % on one of Intel's, 1.3 % on one of AMD's.
+    within = 0.015 if request.node.callspec.id == "layers" else 0.01
+    assert predicted == pytest.approx(allocations.peak_bytes, rel=within)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def replacing_all(paths: Sequence[Path]) -> Iterator[tuple[IO[bytes], ...]]:
     """Streams whose bytes replace ``paths`` when the block ends, on the disk; on failure all former contents stand.
 
-    For what is too long to be held. What fails names the path whose file it was. As :func:`write_atomic` otherwise.
+    For what is too long to be held. Every file is whole and on the disk before the first takes its name; only a file
+    system that then refuses a name can leave some replaced and others not. What fails names the path whose file it was.
+    As :func:`write_atomic` otherwise.
     """
     with contextlib.ExitStack() as cleanup:
         writers = []

@@ -80,15 +80,21 @@ class Duplicates:
     """Rows of equal text, and rows as similar as the threshold asks, with all that are linked by such pairs."""
     first_equal: Rows
     """(rows,): of each row the first one of the same text, itself if it is that."""
-    exact_removable: int
-    """Rows that repeat the text of an earlier row."""
-    near_removable: int
-    """Rows that are not the first of their cluster, beyond those."""
     boilerplate: Boilerplate
     pairs: tuple[SimilarPair, ...]
     """For display: of the largest clusters the first row and the one most like it; at most 20."""
     contaminated: Rows
     """Rows equal or similar to a row of the other data set, ascending."""
+
+    @property
+    def exact_removable(self) -> int:
+        """Rows that repeat the text of an earlier row."""
+        return int(np.count_nonzero(self.first_equal != np.arange(len(self.first_equal), dtype=np.uint32)))
+
+    @property
+    def near_removable(self) -> int:
+        """Rows that are not the first of their cluster, beyond those."""
+        return self.clusters.num_removable - self.exact_removable
 
 
 class DuplicateFinder:
@@ -196,13 +202,9 @@ class _Finding:
         return attrs.evolve(found, pairs=_pairs(found.clusters, self._first, numbers, sets))
 
     def _duplicates(self, first: Rows, tainted: npt.NDArray[np.bool_], boilerplate: Boilerplate) -> Duplicates:
-        clusters = Clusters(first[: self._num_own])
-        exact = self._num_own - int(np.count_nonzero(self._is_first[: self._num_own]))
         return Duplicates(
-            clusters=clusters,
+            clusters=Clusters(first[: self._num_own]),
             first_equal=self._first[: self._num_own],
-            exact_removable=exact,
-            near_removable=clusters.num_removable - exact,
             boilerplate=boilerplate,
             pairs=(),
             contaminated=np.flatnonzero(tainted[self._first[: self._num_own]]).astype(np.uint32),
