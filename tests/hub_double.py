@@ -107,15 +107,8 @@ def serving() -> Iterator[Hub]:
             self.wfile.write(content[:num_sent])
             self.close_connection = self.close_connection or (self.command == "GET" and num_sent < len(content))
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with answering(Handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def child_environment(hub: Hub | str, home: Path, **more: str) -> dict[str, str]:
@@ -158,3 +151,16 @@ def _answer_or_problem(question: Callable[[], T]) -> T | Problem:
         return question()
     except BackpropError as error:
         return error.problems[0]
+
+
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address at which a handler answers until the context ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
