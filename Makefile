@@ -11,12 +11,13 @@ ALONE := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 FUZZ_SECONDS ?= 300
 
-.PHONY: help setup check test soak fuzz bench quickstart clean
+.PHONY: help setup check test soak laws fuzz bench quickstart clean
 
 help:
 	@echo "make quickstart  fine-tune a small model on examples/lighthouse.jsonl, show its answers before and after"
 	@echo "make test        every check and every test"
 	@echo "make soak        long repetitions that 'make test' leaves out"
+	@echo "make laws        look for counterexamples to the laws in property_tests, at random"
 	@echo "make fuzz        read files made and damaged at random for FUZZ_SECONDS (300)"
 	@echo "make bench       measure start-up, planning, reading, duplicates, and predicted against known memory"
 	@echo "make clean       remove what tests and the quickstart leave; the environment and the model stay"
@@ -49,6 +50,9 @@ test: setup check
 
 soak: setup
 	@$(ALONE) $(PY) -m pytest -m soak
+
+laws: setup
+	@$(ALONE) LAWS_PROFILE=search $(PY) -m pytest -n 2 --dist worksteal property_tests
 
 fuzz: setup
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m tools.fuzz

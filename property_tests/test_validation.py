@@ -84,8 +84,12 @@ def judged(path: Path, layout: Layout, limits: Limits, *, block_bytes: int, num_
         return judge_rows((path,), BlockJudge(judge_of(layout)), limits, num_processes=num_processes)
 
 
+_NO_USER, _NO_ANSWER = {"instruction": "", "output": "yes"}, {"instruction": "A", "output": ""}
+
+
 @settings(deadline=None)
 @given(_FILES, st.integers(1, 500), st.integers(1, 12), st.none() | st.integers(1, 12))
+@example((Layout.ALPACA, [{**_NO_ANSWER, "input": "A" * 99}, _NO_USER, _NO_USER, _NO_ANSWER]), 150, 2, None)
 def test_findings_do_not_depend_on_the_blocks(
     file: tuple[Layout, list[Any]], block_bytes: int, max_errors: int, max_rows: int | None
 ) -> None:

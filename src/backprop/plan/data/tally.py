@@ -20,8 +20,10 @@ class Limits:
     """Where judging stops."""
 
     max_errors: int
-    """After the row with this many errors; as many warnings are listed, and all of them counted."""
+    """After the row with this many errors."""
     max_rows: int | None = None
+    max_warnings: int = attrs.Factory(lambda self: self.max_errors, takes_self=True)
+    """So many are listed, and all of them counted; as many as errors when not given."""
 
 
 @attrs.define
@@ -58,8 +60,12 @@ class Tally:
     @property
     def left(self) -> Limits:
         """The limits of the rows that follow."""
-        rows = self.limits.max_rows
-        return Limits(self.limits.max_errors - len(self.errors), None if rows is None else rows - self.num_rows)
+        given = self.limits
+        return Limits(
+            max_errors=given.max_errors - len(self.errors),
+            max_rows=None if given.max_rows is None else given.max_rows - self.num_rows,
+            max_warnings=given.max_warnings - len(self.warnings),
+        )
 
     def add_fine(self, label: bool | None = None) -> None:
         """Count a row in which nothing was found; ``label`` is that of a rated answer."""
@@ -77,8 +83,11 @@ class Tally:
             self.counts[finding.check] += 1
             is_error = finding.severity is Severity.ERROR
             has_error = has_error or is_error
-            listed = self.errors if is_error else self.warnings
-            if len(listed) < self.limits.max_errors:
+            if is_error:
+                listed, most = self.errors, self.limits.max_errors
+            else:
+                listed, most = self.warnings, self.limits.max_warnings
+            if len(listed) < most:
                 listed.append(finding)
         self.num_error_rows += has_error
 
@@ -97,7 +106,7 @@ class Tally:
         self.labels += other.labels
         self.leaves_rows = self.leaves_rows or other.leaves_rows
         self.errors += other.errors
-        self.warnings += other.warnings[: self.limits.max_errors - len(self.warnings)]
+        self.warnings += other.warnings[: self.left.max_warnings]
 
 
 def file_findings(tally: Tally, layout: Layout | None, *, name: str) -> tuple[Finding, ...]:
