@@ -53,8 +53,15 @@ _SECRET_NAME = re.compile(rf"(?i){_NAME}$")
 def redact(text: str) -> str:
     """``text`` with Bearer tokens, hf_/sk-/AKIA/gh keys, ``token=``-like pairs and URL credentials masked.
 
-    Idempotent: redacting twice changes nothing more.
+    Idempotent: what a mask uncovers, such as a second key that the first one runs into, is masked as well.
     """
+    masked = _masked(text)
+    while masked != text:
+        text, masked = masked, _masked(masked)
+    return masked
+
+
+def _masked(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text

@@ -1,0 +1,153 @@
+"""Tokens a second and time to the first step, beside a plain TRL script with the same settings, in turns.
+
+    python -m benchmarks.throughput [--steps N] [--turns N] [--out FILE.json]
+
+Three ways train an adapter on the same conversations, every token learned, one pass over the rows: the plain script,
+``backprop train --no-packing``, and ``backprop train`` with its rows packed. The conversations have the lengths of
+real ones; their words say nothing. Padding is what packing removes, so that packing can be 1 / (1 - padding share)
+times as fast; of that it must reach PACKED, the unpacked run UNPACKED of the script's tokens a second, and the time
+from the command to the end of the first step may be FIRST times the script's. Exits 1 when one of them is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+
+MODEL = ".models/SmolLM2-135M-Instruct"
+LENGTHS = (38, 54, 62, 71, 83, 94, 107, 119, 132, 145, 159, 173, 188, 203, 221, 245, 272, 310, 368, 449, 997)
+"""Every twentieth of the tokens, by the model's template, of 2,312 conversations of people with an assistant: the
+chosen ones of harmless-base/test in Anthropic's hh-rlhf (github.com/anthropics/hh-rlhf, MIT); five turns on average."""
+TURNS, TEMPLATE_TOKENS = 4, 45
+"""Of a conversation here, and about what the template adds to its words."""
+WORDS = ("time", "people", "year", "way", "day", "thing", "man", "world", "life", "hand", "part", "place", "work")
+BATCH, RANK = 4, 16
+UNPACKED, PACKED, FIRST = 0.98, 0.85, 1.1
+
+
+@attrs.frozen
+class Speed:
+    """What one run took."""
+
+    tokens_per_second: float
+    """Padding left out, the first step and what comes before it too."""
+    first_step: float
+    """Seconds from the command to the end of the first step."""
+    padding: float | None = None
+    """Share of the places in all batches that are padding."""
+
+
+def write_conversations(path: Path, count: int) -> None:
+    """Rows whose lengths are the quantiles of the real ones, in an order of their own."""
+    rng = random.Random(0)
+    lines = []
+    for number in range(count):
+        place = (number + 0.5) / count * (len(LENGTHS) - 1)
+        low = int(place)
+        tokens = LENGTHS[low] + (place - low) * (LENGTHS[low + 1] - LENGTHS[low])
+        num_words = max(TURNS, round(tokens) - TEMPLATE_TOKENS)
+        words = rng.choices(WORDS, k=num_words)
+        cuts = [num_words * turn // TURNS for turn in range(TURNS + 1)]
+        turns = [" ".join(words[start:stop]) for start, stop in itertools.pairwise(cuts)]
+        messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+        lines.append(json.dumps({"messages": messages}) + "\n")
+    rng.shuffle(lines)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def plain(model: str, data: Path, output: Path, steps: int) -> Speed:
+    """The script's own words about its steps."""
+    script = Path(__file__).with_name("plain_trl.py")
+    words = [str(script), model, str(data), str(output), str(steps), str(BATCH), str(RANK)]
+    begun, lines = _run(words)
+    told = [json.loads(line) for line in lines if line.startswith('{"')]
+    *each, whole = told
+    first, last = each[0], each[-1]
+    rate = (last["tokens"] - first["tokens"]) / (last["at"] - first["at"])
+    return Speed(rate, first["at"] - begun, 1 - whole["tokens"] / whole["places"])
+
+
+def ours(model: str, data: Path, output: Path, steps: int | None, *flags: str) -> Speed:
+    """The run's own metrics."""
+    length = ["--epochs", "1"] if steps is None else ["--steps", str(steps)]
+    words = ["-m", "backprop", "train", "--model", model, "--data", str(data), "--output", str(output), *length]
+    words += ["--lora-r", str(RANK), "--lora-dropout", "0", "--target-modules", "all-linear"]
+    words += ["--max-seq-length", "1024", "--logging-steps", "1", "--train-on-prompt", "--backend", "cpu", "--json"]
+    begun, lines = _run([*words, *flags])
+    run = json.loads("".join(lines))
+    metrics = Path(output, "runs", run["run_id"], "metrics.jsonl")
+    told = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    at = [datetime.fromisoformat(line["at"]).timestamp() for line in told]
+    took = [after - before for before, after in itertools.pairwise(at)]
+    tokens = sum(line["tokens_per_second"] * seconds for line, seconds in zip(told[1:], took, strict=True))
+    return Speed(tokens / sum(took), at[0] - begun)
+
+
+def _run(words: list[str]) -> tuple[float, list[str]]:
+    begun = time.time()
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)}: {done.stderr[-2000:]}")
+    return begun, done.stdout.splitlines()
+
+
+def main() -> int:
+    """Measure in turns, print the medians, and judge. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    turns: dict[str, list[Speed]] = {"plain": [], "unpacked": [], "packed": []}
+    with tempfile.TemporaryDirectory() as where:
+        data = Path(where, "rows.jsonl")
+        write_conversations(data, asked.steps * BATCH)
+        for turn in range(asked.turns):
+            out = Path(where, f"out-{turn}")
+            apart = ("--no-packing", "--batch-size", str(BATCH), "--grad-accum", "1")
+            together = ("--packing", "--batch-size", "1", "--grad-accum", "2")
+            turns["plain"].append(plain(asked.model, data, out / "plain", asked.steps))
+            turns["unpacked"].append(ours(asked.model, data, out / "unpacked", asked.steps, *apart))
+            turns["packed"].append(ours(asked.model, data, out / "packed", None, *together))
+            for name, speeds in turns.items():
+                print(
+                    f"{name:9} {speeds[-1].tokens_per_second:7.1f} tokens/s  first step {speeds[-1].first_step:5.1f} s",
+                    flush=True,
+                )
+    rate = {name: statistics.median(s.tokens_per_second for s in speeds) for name, speeds in turns.items()}
+    first = {name: statistics.median(s.first_step for s in speeds) for name, speeds in turns.items()}
+    padding = statistics.median(s.padding for s in turns["plain"] if s.padding is not None)
+    allowed = 1 / (1 - padding)
+    unpacked, packed, start = (
+        rate["unpacked"] / rate["plain"],
+        rate["packed"] / rate["plain"],
+        first["unpacked"] / first["plain"],
+    )
+    within = rate["packed"] / rate["unpacked"]
+    print(f"unpacked {unpacked:.2f} of the plain script's tokens a second (at least {UNPACKED})")
+    print(f"padding {padding:.1%}, so packing may be {allowed:.2f} times as fast")
+    print(f"packed {packed:.2f} times the plain script's: {packed / allowed:.2f} of that (at least {PACKED})")
+    print(f"packed {within:.2f} times the unpacked run's: {within / allowed:.2f} of that")
+    print(f"first step after {start:.2f} of the plain script's time (at most {FIRST})")
+    if asked.out:
+        found = {"padding": padding, "tokens_per_second": rate, "first_step": first}
+        asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return int(unpacked < UNPACKED or packed < PACKED * allowed or start > FIRST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
