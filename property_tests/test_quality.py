@@ -8,6 +8,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,7 @@ def test_processes_change_nothing(rows: list[Any], processes: int) -> None:
 
     alone = report_of(rows, itself=True)
     with (
-        patch.object(quality_scan, "blocks_of", lambda path: blocks_of(path, block_bytes=200)),
+        patch.object(quality_scan, "blocks_of", partial(blocks_of, block_bytes=200)),
         patch.object(quality_scan, "_BATCH_ROWS", 3),
         patch.object(duplicates, "_FEW", 0),
         patch.object(set_files, "in_processes", counted),

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_neither_processes_nor_blocks_change_what_is_found(
 ) -> None:
     path = written(tmp_path / "rows.jsonl", varied())
     whole = reported(scanned(path, against=(path,), against_name="rows"))
-    monkeypatch.setattr(quality_scan, "blocks_of", lambda path: blocks_of(path, block_bytes=3000))
+    monkeypatch.setattr(quality_scan, "blocks_of", partial(blocks_of, block_bytes=3000))
     monkeypatch.setattr(quality_scan, "_BATCH_ROWS", 7)
     monkeypatch.setattr(duplicates, "_FEW", 0)
     compared: list[int] = []
@@ -316,10 +317,24 @@ def test_places_are_few_however_many_rows_there_are(tmp_path: Path) -> None:
 def test_what_is_being_done_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "rows.jsonl", [chat(words(i), "yes") for i in range(80)])
     monkeypatch.setattr(quality_scan, "_TOLD_BYTES", 0)
-    monkeypatch.setattr(quality_scan, "blocks_of", lambda path: blocks_of(path, block_bytes=3000))
+    monkeypatch.setattr(quality_scan, "blocks_of", partial(blocks_of, block_bytes=3000))
     told: list[str] = []
     scan = Scan(paths=(path,), name="rows", layout=None, text_column="text", dup_threshold=0.9, num_processes=1)
     scan_quality(scan, tell=told.append)
     assert told[0] == "reading rows.jsonl"
     assert told[-1] == "comparing rows"
     assert told[1:-1] == [f"reading rows.jsonl: {share} %" for share in (25, 50, 75)]
+
+
+@pytest.mark.parametrize("replaced", ["rows.jsonl", "other.jsonl"])
+def test_a_file_that_is_replaced_while_its_layout_is_told_is_noticed(tmp_path: Path, replaced: str) -> None:
+    rows, other = (written(tmp_path / name, varied()) for name in ("rows.jsonl", "other.jsonl"))
+
+    def replace(stage: str) -> None:
+        if stage == f"reading {replaced}":
+            (tmp_path / replaced).unlink()
+            written(tmp_path / replaced, varied()[:9])
+
+    with pytest.raises(BackpropError) as refused:
+        scan_quality(Scan((rows,), "rows", None, "text", 0.9, (other,), num_processes=1), tell=replace)
+    assert refused.value.problems[0].code == "INPUT_DATASET_CHANGED"

@@ -17,7 +17,7 @@ from typing import TypeAlias, TypeVar
 import attrs
 import numpy as np
 
-from backprop.effects.files.rows import Block, blocks_of, rows_of
+from backprop.effects.files.rows import Block, Stamp, blocks_of, check_file, rows_of
 from backprop.effects.probe.duplicates import DuplicateFinder, Duplicates
 from backprop.effects.probe.row_places import RowPlaces, pack_place
 from backprop.effects.probe.row_quality import RowMeter, example_of
@@ -79,14 +79,15 @@ class BlockFacts:
 def scan_quality(scan: Scan, *, tell: Tell) -> ScanFacts:
     """Everything that the report is made of; ``tell`` hears what is being done.
 
-    Raises ``BackpropError`` when a file cannot be read, INPUT_DATASET_INVALID when no row of the other data set can be,
-    and RUNTIME_DISK_FULL when the shingles find no room.
+    Raises ``BackpropError`` when a file cannot be read or changes meanwhile, INPUT_DATASET_INVALID when no row of the
+    other data set can be read, and RUNTIME_DISK_FULL when the shingles find no room.
     """
-    detection = observe_layout(scan.paths, text_column=scan.text_column)
+    stamps = tuple(map(check_file, scan.paths))
+    detection = observe_layout(scan.paths, text_column=scan.text_column, stamps=stamps)
     layout = scan.layout or detection.layout
     with DuplicateFinder(threshold=scan.dup_threshold, num_processes=scan.num_processes) as finder:
         reading = _Reading(scan, RowJudge(layout, scan.layout is None, scan.text_column), finder, tell)
-        complete = reading.read()
+        complete = reading.read(stamps)
         against_rows, against_broken = reading.read_against() if scan.against else (0, 0)
         tell("comparing rows")
         found = finder.finish()
@@ -116,13 +117,13 @@ class _Reading:
         self.tally = QualityTally()
         self._places = RowPlaces()
 
-    def read(self) -> bool:
+    def read(self, stamps: tuple[Stamp, ...]) -> bool:
         """Every row that was asked for; whether these were all."""
         limit = self._scan.max_rows
-        for number, path in enumerate(self._scan.paths):
+        for number, (path, stamp) in enumerate(zip(self._scan.paths, stamps, strict=True)):
             self._places.begin(path)
             measure = partial(measure_block, judge=self._judge, meter=self._scan.meter, file=number)
-            for block, facts in self._mapped(measure, path):
+            for block, facts in self._mapped(measure, path, stamp):
                 left = None if limit is None else limit - self.tally.rows
                 if left is not None and facts.tally.rows > left:
                     # The last row that was asked for is within this block, which is measured once more, up to there.
@@ -134,11 +135,12 @@ class _Reading:
     def read_against(self) -> tuple[int, int]:
         """(rows of the other data set that could be read, those that could not); its layout is told from itself."""
         scan = self._scan
-        detection = observe_layout(scan.against, text_column=scan.text_column)
+        stamps = tuple(map(check_file, scan.against))
+        detection = observe_layout(scan.against, text_column=scan.text_column, stamps=stamps)
         judge = RowJudge(detection.layout, True, scan.text_column)
         num_rows = num_broken = 0
-        for path in scan.against:
-            for _, facts in self._mapped(partial(compare_block, judge=judge), path):
+        for path, stamp in zip(scan.against, stamps, strict=True):
+            for _, facts in self._mapped(partial(compare_block, judge=judge), path, stamp):
                 num_rows += facts.num_rows
                 num_broken += facts.num_broken
                 for digests, sets in facts.batches:
@@ -157,11 +159,11 @@ class _Reading:
         for digests, sets in facts.batches:
             self._finder.add(digests, sets)
 
-    def _mapped(self, work: Callable[[Block], T], path: Path) -> Iterator[tuple[Block, T]]:
+    def _mapped(self, work: Callable[[Block], T], path: Path, stamp: Stamp) -> Iterator[tuple[Block, T]]:
         size, seen, told = path.stat().st_size, 0, 0
         self._tell(f"reading {path.name}")
         num_processes = self._scan.num_processes or num_cpus()
-        with closing(map_blocks(work, blocks_of(path), num_processes=num_processes)) as done:
+        with closing(map_blocks(work, blocks_of(path, expected=stamp), num_processes=num_processes)) as done:
             for block, facts in done:
                 yield block, facts
                 seen += block.num_bytes
