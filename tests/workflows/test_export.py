@@ -15,6 +15,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
+from threadpoolctl import threadpool_info, threadpool_limits
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backprop.effects.export import weights
@@ -180,6 +181,19 @@ def test_progress_is_told_up_to_the_last_byte(adapter: Path, monkeypatch: pytest
     run(Request(ExportSettings(path=str(adapter), **MERGED), emit=told.append))  # type: ignore[arg-type]
     last = [event for event in told if isinstance(event, Written)][-1]
     assert last.done_bytes == last.total_bytes > 0
+
+
+@pytest.mark.parametrize("fields", [MERGED, {"format": ExportFormat.GGUF, "verify": False}])
+def test_matrix_products_take_one_thread_each_while_ours_fill_the_cores(fields: dict[str, Any], adapter: Path) -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        during: list[list[int]] = []
+        settings = attrs.evolve(ExportSettings(path=str(adapter)), **fields)
+        run(Request(settings, emit=lambda event: during.append(threads()) if isinstance(event, Written) else None))
+        assert {number for numbers in during for number in numbers} == {1}
+        assert set(threads()) == {2}
 
 
 def test_an_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import IO
 import attrs
 import gguf
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from backprop.effects.export.quantizers import Array, Bytes, Quantizer
 from backprop.effects.export.tensors import MergedTensor, SourceFiles, is_finite, read_tensor
@@ -227,7 +228,8 @@ def changed(values: Array, change: Change, head_rows: int) -> Array:
 
 def _in_parallel(tasks: Iterator[_Task], do: Callable[[_Task], int], num_threads: int) -> Iterator[int]:
     """What each task gives, as they end; a few more are begun than there are threads, so that none waits."""
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="gguf") as pool:
+    # The matrix product's own threads would only take turns with these.
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="gguf") as pool, threadpool_limits(1, user_api="blas"):
         running: set[Future[int]] = set()
         try:
             for task in tasks:

@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from backprop.effects.export.tensors import BLOCK_BYTES, MergedTensor, SourceFiles, encode, is_finite
 from backprop.plan.decision import Problem
@@ -53,7 +54,8 @@ def write_weights(shards: tuple[Shard, ...], directory: Path, *, tell: Told, wor
             file.truncate(shard.num_bytes)
     pieces = [piece for shard in shards for piece in _pieces(shard, directory)]
     total, done, synced = sum(piece.num_bytes for piece in pieces), 0, 0
-    with SourceFiles() as sources, _Targets() as targets:
+    # Every core has a thread of ours: those of the matrix product would only take turns with them.
+    with SourceFiles() as sources, _Targets() as targets, threadpool_limits(1, user_api="blas"):
         pool = ThreadPoolExecutor(workers or _num_cores())
         try:
             futures = {pool.submit(_write, piece, sources, targets): piece for piece in pieces}
