@@ -18,11 +18,14 @@ from backprop.effects.train.decomposition import principal_factors
 from backprop.effects.train.delta_adapter import load_trained
 from backprop.effects.train.first_weights import adapted_layers
 from backprop.effects.train.loading import load_adapted
+from backprop.plan.decision import Decision
 from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.arguments import lora_arguments
+from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan
 from tests.effects.train.runs import Row, make_plan, make_rows, run
+from tests.plan.training.worlds import card
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {},
@@ -170,6 +173,39 @@ def test_a_step_over_4_bits_is_that_of_plain_torch_on_the_dequantized_weights(
             torch.testing.assert_close(mine.detach().float(), theirs.detach(), rtol=0, atol=1e-5)
             torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=1e-5)
     assert run(plan, rows, tmp_path).losses[0] == pytest.approx(loss.item(), abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", IN_4BIT)
+def test_where_the_loss_is_scaled_the_adapter_is_float32_over_4_bits_too(
+    kind: str, model_dir: Path, tmp_path: Path
+) -> None:
+    """A loss scaler unscales no bfloat16 gradients: a card without bfloat16 would fail in its first step."""
+    rows = make_rows(4)
+    plan = plan_of(kind, model_dir, rows, save_steps=2)
+    float16 = Decision(NumberFormat.FLOAT16, "below compute capability 8.0", "")
+    plan = attrs.evolve(plan, precision=attrs.evolve(plan.precision, compute=float16))
+    whole = run(plan, rows, tmp_path / "whole")
+    assert {tensor.dtype for tensor in whole.weights(4).values()} == {torch.float32}
+    resumed = run(plan, rows, tmp_path / "resumed", resume_from=tmp_path / "whole" / "checkpoint-2")
+    assert all(torch.equal(tensor, resumed.weights(4)[name]) for name, tensor in whole.weights(4).items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card")
+@pytest.mark.parametrize("kind", ["lora", *IN_4BIT])
+def test_float16_arithmetic_trains_on_a_card(kind: str, model_dir: Path, tmp_path: Path) -> None:
+    rows = make_rows(4)
+    plan = make_plan(
+        model_dir,
+        rows,
+        machine=card(16, (7, 5)),
+        lora=KINDS[kind],
+        model={"load_in_4bit": kind in IN_4BIT},
+        training={"logging_steps": 1, "max_steps": 12, "learning_rate": 2e-2},
+    )
+    assert plan.precision.compute.value is NumberFormat.FLOAT16
+    losses = run(plan, rows, tmp_path).losses
+    assert losses[-1] < losses[0] - 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -51,6 +51,16 @@ def test_what_is_offloaded_has_to_fit_the_host_where_its_memory_is_known(host_fr
     assert MemoryBudget("card", 10, 10, host_free).holds(memory) is holds
 
 
+@pytest.mark.parametrize(("capability", "bytes_each"), [((8, 9), 2), ((7, 5), 4)])
+def test_adapters_over_4_bits_are_float32_where_the_loss_is_scaled(
+    capability: tuple[int, int], bytes_each: int
+) -> None:
+    plan = World(attrs.evolve(card(16, capability), ram_available_bytes=64 * GIB)).plan(*MODEL, "--lora-r", "64")
+    assert plan.precision.scales_loss is (bytes_each == 4)
+    assert plan.adapter is not None
+    assert term(plan, TermName.TRAINABLE_WEIGHTS) == bytes_each * plan.adapter.num_parameters
+
+
 @pytest.mark.parametrize(
     ("flags", "bytes_each"), [((), 0.5), (("--no-load-in-4bit",), 2.0), (("--no-load-in-4bit", "--use-dora"), 2.0)]
 )

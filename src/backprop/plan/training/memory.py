@@ -17,7 +17,7 @@ from backprop.plan.memory.optimizer_state import memory_optimizer
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.memory.predict import NotModelled, predict
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.training import MemoryMethod, TrainingShape
+from backprop.plan.memory.training import AdapterDtype, MemoryMethod, TrainingShape
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.full_precision import takes_own_adamw
@@ -132,6 +132,7 @@ def workload_of(
         offload=offloads and on_card,
         rank=adapter.rank.value if adapter else 1,
         targets=adapter.targets.value if adapter else (),
+        adapter_dtype=AdapterDtype.FP32 if precision.scales_loss else AdapterDtype.AUTO,
         dropout=adapter is not None and adapter.dropout > 0,
         sequence=sequence,
         attention=attention.value,
