@@ -242,6 +242,43 @@ def test_what_is_handed_over_fits_the_model_as_it_is(kind: str, model_dir: Path,
     assert (config["r"], config["init_lora_weights"], config["use_rslora"]) == (8, True, False)
 
 
+def test_an_adapter_of_loftq_that_is_handed_over_is_off_by_what_its_first_weights_missed_and_no_more(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    """W + s·(B·A − B₀·A₀) less Q + s·B·A is W − Q − s·B₀·A₀, however far training has moved A and B."""
+    rows = make_rows(4)
+    plan = plan_of("loftq", model_dir, rows, max_steps=5, learning_rate=2e-2)
+    run(plan, rows, tmp_path)
+    assert plan.adapter is not None
+    ours, _ = load_adapted(plan, str(model_dir), checkpoint=tmp_path / "checkpoint-5")
+    began = {name: whole_weight(layer, plan) for name, layer in adapted_layers(ours)}
+    load_trained(ours, tmp_path / "checkpoint-5", plan.adapter.rank.value)
+    untouched = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    handed_over = PeftModel.from_pretrained(base, tmp_path / "checkpoint-5").merge_and_unload()
+    quantized = {name: frozen(layer) for name, layer in adapted_layers(loaded(plan_of("qdora", model_dir, rows)))}
+    off = missed = lost = learned = 0.0
+    for name, layer in adapted_layers(ours):
+        path = f"{name.removeprefix('base_model.model.')}.weight"
+        weight, found = (model.get_parameter(path).detach() for model in (untouched, handed_over))
+        trained = whole_weight(layer, plan)
+        torch.testing.assert_close(found - trained, weight - began[name], rtol=0, atol=1e-6)
+        off += (found - trained).square().sum().item()
+        missed += (weight - began[name]).square().sum().item()
+        lost += (weight - quantized[name]).square().sum().item()
+        learned += (trained - began[name]).square().sum().item()
+    assert off == pytest.approx(missed, rel=1e-5)
+    assert missed < 0.8 * lost, "less than quantization takes"
+    assert learned > lost, "and training has moved the weights by more than that"
+
+
+def whole_weight(layer: Any, plan: TrainPlan) -> torch.Tensor:
+    """What an adapted layer multiplies by: its frozen weight and the adapter, (out, in)."""
+    assert plan.adapter is not None
+    a, b = (part["default"].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
+    return frozen(layer) + plan.adapter.scale * b @ a
+
+
 @pytest.mark.parametrize("kind", ["pissa", "pissa, dora", "loftq", "loftq, dora"])
 def test_a_resumed_run_ends_on_the_same_bits(kind: str, model_dir: Path, tmp_path: Path) -> None:
     rows = make_rows(6)
@@ -273,9 +310,7 @@ def test_a_run_that_makes_up_for_quantization_begins_closer_to_the_model(model_d
         total = 0.0
         for name, layer in adapted_layers(loaded(plan)):
             weight = untouched.get_submodule(name.removeprefix("base_model.model.")).weight.detach()
-            a, b = (part["default"].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
-            assert plan.adapter is not None
-            total += (weight - frozen(layer) - plan.adapter.scale * b @ a).square().sum().item()
+            total += (weight - whole_weight(layer, plan)).square().sum().item()
         return math.sqrt(total)
 
     def again(iterations: int) -> TrainPlan:
