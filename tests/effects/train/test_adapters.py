@@ -276,7 +276,8 @@ def whole_weight(layer: Any, plan: TrainPlan) -> torch.Tensor:
     """What an adapted layer multiplies by: its frozen weight and the adapter, (out, in)."""
     assert plan.adapter is not None
     a, b = (part["default"].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
-    return frozen(layer) + plan.adapter.scale * b @ a
+    product: torch.Tensor = b @ a
+    return frozen(layer) + plan.adapter.scale * product
 
 
 @pytest.mark.parametrize("kind", ["pissa", "pissa, dora", "loftq", "loftq, dora"])

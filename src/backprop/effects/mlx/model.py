@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlx.core as mx
@@ -35,9 +36,22 @@ def load_adapted(plan: TrainPlan, model_dir: str) -> nn.Module:
         model.freeze()
         mx.random.seed(plan.adapter.seed)
         add_adapter(model, plan.adapter)
-    if plan.gradient_checkpointing.value:
-        grad_checkpoint(model.layers[0])
     return model
+
+
+@contextmanager
+def recomputed_activations(model: nn.Module) -> Iterator[None]:
+    """Within it backward computes the activations of the layers again, instead of finding them in memory.
+
+    mlx-lm does that to the class of the layers, so to every model of its family that is in the process, then or later.
+    """
+    kind = type(model.layers[0])
+    as_it_was = kind.__call__
+    grad_checkpoint(model.layers[0])
+    try:
+        yield
+    finally:
+        kind.__call__ = as_it_was
 
 
 def add_adapter(model: nn.Module, adapter: AdapterPlan) -> None:
