@@ -39,7 +39,7 @@ def check_always(
         *(() if settings.dry_run else _missing(settings, facts.software, rail, origins)),
         *check_mlx(settings, facts.model, rail, origins=origins),
         *check_mode(settings, origins=origins),
-        *check_objective(settings, method=settings.training.method, origins=origins),
+        *check_objective(settings, origins=origins),
         *check_clamp(settings.training, origins=origins),
     )
 
