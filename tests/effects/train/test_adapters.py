@@ -11,6 +11,7 @@ import attrs
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
@@ -278,6 +279,27 @@ def whole_weight(layer: Any, plan: TrainPlan) -> torch.Tensor:
     a, b = (part["default"].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
     product: torch.Tensor = b @ a
     return frozen(layer) + plan.adapter.scale * product
+
+
+@pytest.mark.parametrize("kind", ["lora", "pissa", "loftq", "qdora"])
+def test_a_checkpoint_takes_what_is_planned_for_each_trained_parameter(
+    kind: str, model_dir: Path, tmp_path: Path
+) -> None:
+    rows = make_rows(4)
+    plan = plan_of(kind, model_dir, rows, max_steps=1)
+    run(plan, rows, tmp_path)
+    checkpoint = tmp_path / "checkpoint-1"
+    files = [load_file(file) for file in checkpoint.glob("*.safetensors")]
+    states = torch.load(checkpoint / "optimizer.pt")["state"].values()
+    moments = [{name: state[name] for name in ("exp_avg", "exp_avg_sq")} for state in states]
+    num_bytes = sum(tensor.nbytes for tensors in (*files, *moments) for tensor in tensors.values())
+    num_trained = sum(state["exp_avg"].numel() for state in states)
+    assert plan.adapter is not None
+    assert plan.checkpoints.num_bytes is not None
+    # The plan is of a larger model, where DoRA's magnitudes, four bytes each, are a smaller part. States are counted
+    # as memory holds them, in blocks of 512 bytes.
+    planned = plan.checkpoints.num_bytes / plan.adapter.num_parameters
+    assert num_bytes / num_trained == pytest.approx(planned, rel=0.1 if kind == "qdora" else 0.02)
 
 
 @pytest.mark.parametrize("kind", ["pissa", "pissa, dora", "loftq", "loftq, dora"])

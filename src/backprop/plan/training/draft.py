@@ -75,7 +75,7 @@ def draft_run(
         learning_rate=plan_learning_rate(asked, steps=steps, origins=origins),
         evaluation=plan_evaluation(asked, heldout_rows=heldout_sequences(data), steps=steps, origins=origins),
         checkpoints=plan_checkpoints(
-            asked, origins=origins, num_bytes=checkpoint_bytes(known.workload) if known else None
+            asked, origins=origins, num_bytes=checkpoint_bytes(known.workload, known.adapter) if known else None
         ),
         full=plan_full(
             asked,
