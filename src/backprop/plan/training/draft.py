@@ -23,6 +23,7 @@ from backprop.plan.training.learning_rate import (
 )
 from backprop.plan.training.length import LengthPlan, plan_length
 from backprop.plan.training.objective import ObjectivePlan, check_coefficients, plan_objective
+from backprop.plan.training.packing import check_packing
 from backprop.plan.training.parallel import check_processes
 from backprop.plan.training.precision import check_quantized
 from backprop.plan.training.room import check_room, refuse_too_large
@@ -112,6 +113,7 @@ def check_draft(
             num_evaluations=draft.evaluation.count(steps) if draft.evaluation else 0,
             hardware=place.hardware,
         ),
+        *check_packing(draft.batch.packing, place.model, origins=origins),
         *_broken_rows(data, settings.data),
         *(
             problem

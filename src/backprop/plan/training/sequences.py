@@ -9,10 +9,11 @@ from backprop.plan.facts.dataset import DataFacts, DatasetFacts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.train import TrainSettings
-from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing
+from backprop.plan.training.batch import BatchPlan, UpdatePlan
 from backprop.plan.training.facts import plan_sequence_length
 from backprop.plan.training.fit import FitPlan
 from backprop.plan.training.footprint import Place, Sequences
+from backprop.plan.training.packing import plan_packing
 
 
 @attrs.frozen
@@ -59,6 +60,7 @@ def plan_sequences(
     packing, packed_length = plan_packing(
         settings.data.packing,
         rail=place.rail,
+        model=place.model,
         data=data.train,
         sequence_length=longest.value,
         effective=update.effective,
