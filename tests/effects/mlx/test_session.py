@@ -16,18 +16,27 @@ import pytest
 pytest.importorskip("mlx.core", reason="mlx is not installed: pip install 'mlx[cpu]' mlx-lm")
 pytest.importorskip("mlx_lm", reason="mlx-lm is not installed: pip install 'mlx[cpu]' mlx-lm")
 
+import attrs
 import mlx.core as mx
 import numpy as np
 import torch
 from mlx_lm.models.llama import TransformerBlock
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from backprop.effects.mlx.learner import Learner
 from backprop.effects.mlx.model import load_adapted, peft_weights, set_peft_weights
 from backprop.effects.mlx.session import train
 from backprop.effects.train.loading import add_adapter, load_base
 from backprop.effects.train.task import TrainTask
+from backprop.plan.errors import BackpropError
 from backprop.plan.events import CheckpointSaved, Evaluated, Event, Step
 from backprop.plan.settings.model import Dtype
 from backprop.plan.settings.training import Optimizer
@@ -154,6 +163,31 @@ def test_the_converted_adapter_gives_the_logits_of_the_trained_one(family: str, 
         adapted = PeftModel.from_pretrained(base, done.directory / "checkpoint-6")(torch.tensor(ids)).logits
     assert (adapted - untrained).abs().max() > 1e-2, "the adapter has learned something"
     np.testing.assert_allclose(np.array(model(mx.array(ids))), adapted.numpy(), atol=1e-4)
+
+
+def test_a_family_whose_layers_mlx_calls_otherwise_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    config = GPTNeoXConfig(**{**SHAPE, "intermediate_size": 4 * SHAPE["hidden_size"]})
+    model_dir = of_family(tmp_path / "model", config)
+    # transformers no longer writes what mlx-lm reads of the published configurations.
+    as_published = json.loads((model_dir / "config.json").read_text()) | {"rotary_emb_base": 10000, "rotary_pct": 0.5}
+    (model_dir / "config.json").write_text(json.dumps(as_published))
+    plan = on_a_mac(model_dir)
+    assert plan.adapter is not None
+    targets = attrs.evolve(plan.adapter.targets, value=("query_key_value", "dense"))
+    plan = attrs.evolve(plan, adapter=attrs.evolve(plan.adapter, targets=targets))
+    with pytest.raises(BackpropError) as caught:
+        mlx_run(plan, tmp_path / "run")
+    (problem,) = caught.value.problems
+    assert problem.code == "DEP_MODEL_LOAD_FAILED"
+    assert "calls a layer model.h." in problem.message
+
+
+def test_a_layer_that_the_plan_names_and_mlx_has_not_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    plan = on_a_mac(model_dir)
+    assert plan.adapter is not None
+    targets = attrs.evolve(plan.adapter.targets, value=("q_proj", "w2"))
+    with pytest.raises(BackpropError, match="no layer w2"):
+        mlx_run(attrs.evolve(plan, adapter=attrs.evolve(plan.adapter, targets=targets)), tmp_path)
 
 
 def test_the_adapter_says_what_it_is_and_which_base_it_fits(model_dir: Path) -> None:
