@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.decision import Problem, warning
+from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.processes import Processes
 from backprop.plan.settings.data import DataSettings
@@ -29,6 +29,7 @@ from backprop.plan.training.precision import check_quantized
 from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.sequences import heldout_sequences, plan_sequences
 from backprop.plan.training.targets import check_targets
+from backprop.plan.training.unsloth import plan_unsloth
 
 _BROKEN_SHOWN = 3
 """Rows that cannot be used which a refusal names; the others are counted."""
@@ -47,6 +48,7 @@ class Draft:
     checkpoints: CheckpointPlan
     full: FullPlan
     objective: ObjectivePlan
+    unsloth: Decision[bool] | None
 
     @property
     def known(self) -> Footprint | None:
@@ -61,7 +63,15 @@ def draft_run(
     asked = settings.training
     whole = plan_update(asked, rail=place.rail, hardware=place.hardware, objective=asked.method, origins=origins)
     update = whole.divided(processes.count)
-    shape = plan_sequences(settings, place, data=data, update=update, origins=origins)
+    unsloth = plan_unsloth(settings, place.rail, place.software, processes=processes.count, origins=origins)
+    shape = plan_sequences(
+        settings,
+        place,
+        data=data,
+        update=update,
+        uses_unsloth=unsloth is not None and unsloth.value,
+        origins=origins,
+    )
     sequences = shape.for_memory(data)
     footprint = plan_footprint(settings, place, update=update, sequences=sequences, origins=origins)
     known = footprint if isinstance(footprint, Footprint) else None
@@ -86,6 +96,7 @@ def draft_run(
             optimizer=known.optimizer.value if known else None,
         ),
         objective=plan_objective(asked, data.train, origins=origins),
+        unsloth=unsloth,
     )
 
 

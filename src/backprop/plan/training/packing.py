@@ -13,6 +13,7 @@ from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.training.chosen import name_of, set_by
 from backprop.plan.training.rail import Rail
+from backprop.plan.training.unsloth import LETS_ROWS_SEE
 
 CPU_PACKED_LENGTH = 512
 """Without a fused kernel the attention mask of a packed sequence costs its length squared."""
@@ -68,7 +69,8 @@ def plan_packing(
     data: DatasetFacts,
     sequence_length: int,
     effective: int,
-    objective: Objective = Objective.SFT,
+    objective: Objective,
+    uses_unsloth: bool,
     origins: Origins,
 ) -> tuple[Decision[bool], Decision[int] | None]:
     """Whether to pack, and into sequences of which length."""
@@ -82,6 +84,8 @@ def plan_packing(
         return chosen or Decision(False, "given", "You asked for it."), None
     if chosen is None and not keeps_rows_apart(model):
         return Decision(False, f"family {model.model_type}", f"It is not known to {_KEEP_APART}."), None
+    if chosen is None and uses_unsloth:
+        return Decision(False, "Unsloth", LETS_ROWS_SEE), None
     if data.tokens is None:
         return Decision(False, "unknown row lengths", "Rows cannot be packed before they are tokenized."), None
     capacity = _packed_length(rail, data, sequence_length)

@@ -51,7 +51,13 @@ class SequencePlan:
 
 
 def plan_sequences(
-    settings: TrainSettings, place: Place, *, data: DataFacts, update: UpdatePlan, origins: Origins
+    settings: TrainSettings,
+    place: Place,
+    *,
+    data: DataFacts,
+    update: UpdatePlan,
+    uses_unsloth: bool,
+    origins: Origins,
 ) -> SequencePlan:
     """The length that the model and the user allow, and packing where it is of use."""
     longest = plan_sequence_length(
@@ -65,6 +71,7 @@ def plan_sequences(
         sequence_length=longest.value,
         effective=update.effective,
         objective=settings.training.method,
+        uses_unsloth=uses_unsloth,
         origins=origins,
     )
     return SequencePlan(longest, packing, packed_length, settings.training.method)
