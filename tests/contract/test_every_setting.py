@@ -257,7 +257,7 @@ def reported_steps(plan: TrainPlan) -> list[int]:
     reporter = StepReporter(plan, emit=told.append, tokens_in_step=lambda _: 1)
     for step in range(1, 13):
         state = TrainerState(global_step=step, max_steps=12)
-        logs = {"loss": 1.0, "learning_rate": 1e-4}
+        logs = {"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-4}
         reporter.on_log(None, state, TrainerControl(), logs=logs)
     return [event.step for event in told if isinstance(event, Step)]
 

@@ -109,7 +109,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("HUB_RESPONSE_UNKNOWN", "The Hub answered with an error.", "Try again later.", retryable=True),
         _entry("RUNTIME_TRAINING_FAILED", "Training stopped by an error.", "Run again with -v for the full trace.", retryable=True),
         _entry("RUNTIME_TRAINING_ABORTED", "Training was interrupted.", "Continue with `backprop resume`.", exit_code=130, retryable=True),
-        _entry("RUNTIME_TRAINING_DIVERGED", "The loss is no longer a finite number.", "Lower --lr, or look for broken rows in the data.", retryable=False),
+        _entry("RUNTIME_TRAINING_DIVERGED", "The loss, or the norm of its gradients, is no longer a finite number.", "Lower --lr, or look for broken rows in the data.", retryable=False),
         _entry("RUNTIME_GENERATION_CUT", "A completion reached its length limit before it ended.", "Raise --max-new-tokens."),
         _entry("RUNTIME_GENERATION_FAILED", "Generation stopped by an error.", "Run again with -v for the full trace."),
         _entry("RUNTIME_EXPORT_FAILED", "An export stopped by an error.", "Run again with -v for the full trace."),

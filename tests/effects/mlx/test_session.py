@@ -16,18 +16,27 @@ import pytest
 pytest.importorskip("mlx.core", reason="mlx is not installed: pip install 'mlx[cpu]' mlx-lm")
 pytest.importorskip("mlx_lm", reason="mlx-lm is not installed: pip install 'mlx[cpu]' mlx-lm")
 
+import attrs
 import mlx.core as mx
 import numpy as np
 import torch
 from mlx_lm.models.llama import TransformerBlock
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from backprop.effects.mlx.learner import Learner
 from backprop.effects.mlx.model import load_adapted, peft_weights, set_peft_weights
 from backprop.effects.mlx.session import train
 from backprop.effects.train.loading import add_adapter, load_base
 from backprop.effects.train.task import TrainTask
+from backprop.plan.errors import BackpropError
 from backprop.plan.events import CheckpointSaved, Evaluated, Event, Step
 from backprop.plan.settings.model import Dtype
 from backprop.plan.settings.training import Optimizer
@@ -156,6 +165,31 @@ def test_the_converted_adapter_gives_the_logits_of_the_trained_one(family: str, 
     np.testing.assert_allclose(np.array(model(mx.array(ids))), adapted.numpy(), atol=1e-4)
 
 
+def test_a_family_whose_layers_mlx_calls_otherwise_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    config = GPTNeoXConfig(**{**SHAPE, "intermediate_size": 4 * SHAPE["hidden_size"]})
+    model_dir = of_family(tmp_path / "model", config)
+    # transformers no longer writes what mlx-lm reads of the published configurations.
+    as_published = json.loads((model_dir / "config.json").read_text()) | {"rotary_emb_base": 10000, "rotary_pct": 0.5}
+    (model_dir / "config.json").write_text(json.dumps(as_published))
+    plan = on_a_mac(model_dir)
+    assert plan.adapter is not None
+    targets = attrs.evolve(plan.adapter.targets, value=("query_key_value", "dense"))
+    plan = attrs.evolve(plan, adapter=attrs.evolve(plan.adapter, targets=targets))
+    with pytest.raises(BackpropError) as caught:
+        mlx_run(plan, tmp_path / "run")
+    (problem,) = caught.value.problems
+    assert problem.code == "DEP_MODEL_LOAD_FAILED"
+    assert "calls a layer model.h." in problem.message
+
+
+def test_a_layer_that_the_plan_names_and_mlx_has_not_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    plan = on_a_mac(model_dir)
+    assert plan.adapter is not None
+    targets = attrs.evolve(plan.adapter.targets, value=("q_proj", "w2"))
+    with pytest.raises(BackpropError, match="no layer w2"):
+        mlx_run(attrs.evolve(plan, adapter=attrs.evolve(plan.adapter, targets=targets)), tmp_path)
+
+
 def test_the_adapter_says_what_it_is_and_which_base_it_fits(model_dir: Path) -> None:
     plan = on_a_mac(model_dir)
     assert plan.adapter is not None
@@ -212,15 +246,27 @@ def test_how_an_update_is_divided_into_passes_makes_no_difference(model_dir: Pat
     assert losses[2] == pytest.approx(losses[0], abs=1e-5)
 
 
-def test_recomputed_activations_make_no_difference(
+def test_recomputed_activations_make_no_difference_to_the_run_or_to_later_ones(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # mlx-lm changes the class of the layers; afterwards it is as before.
-    monkeypatch.setattr(TransformerBlock, "__call__", TransformerBlock.__call__)
+    computed: list[TransformerBlock] = []
+    real = TransformerBlock.__call__
+
+    def counted(block: TransformerBlock, *arguments: Any, **named: Any) -> Any:
+        computed.append(block)
+        return real(block, *arguments, **named)
+
+    monkeypatch.setattr(TransformerBlock, "__call__", counted)
     asked: dict[str, Any] = {"training": {"max_steps": 3, "learning_rate": 1e-2, "logging_steps": 1}}
-    kept = mlx_run(on_a_mac(model_dir, **asked), tmp_path / "kept")
-    plan = on_a_mac(model_dir, **asked, lora={"use_gradient_checkpointing": True})
-    assert mlx_run(plan, tmp_path / "recomputed").losses == pytest.approx(kept.losses, abs=1e-5)
+    keeping = on_a_mac(model_dir, **asked)
+    recomputing = on_a_mac(model_dir, **asked, lora={"use_gradient_checkpointing": True})
+    passes, losses = [], []
+    for number, plan in enumerate((keeping, recomputing, recomputing, keeping)):
+        computed.clear()
+        losses.append(mlx_run(plan, tmp_path / str(number)).losses)
+        passes.append(len(computed))
+    assert all(one == pytest.approx(losses[0], abs=1e-5) for one in losses)
+    assert passes == [passes[0], 2 * passes[0], 2 * passes[0], passes[0]]
 
 
 def test_the_rail_needs_no_torch() -> None:

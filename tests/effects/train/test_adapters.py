@@ -11,6 +11,7 @@ import attrs
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
@@ -18,11 +19,14 @@ from backprop.effects.train.decomposition import principal_factors
 from backprop.effects.train.delta_adapter import load_trained
 from backprop.effects.train.first_weights import adapted_layers
 from backprop.effects.train.loading import load_adapted
+from backprop.plan.decision import Decision
 from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.arguments import lora_arguments
+from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan
 from tests.effects.train.runs import Row, make_plan, make_rows, run
+from tests.plan.training.worlds import card
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {},
@@ -172,6 +176,39 @@ def test_a_step_over_4_bits_is_that_of_plain_torch_on_the_dequantized_weights(
     assert run(plan, rows, tmp_path).losses[0] == pytest.approx(loss.item(), abs=2e-3)
 
 
+@pytest.mark.parametrize("kind", IN_4BIT)
+def test_where_the_loss_is_scaled_the_adapter_is_float32_over_4_bits_too(
+    kind: str, model_dir: Path, tmp_path: Path
+) -> None:
+    """A loss scaler unscales no bfloat16 gradients: a card without bfloat16 would fail in its first step."""
+    rows = make_rows(4)
+    plan = plan_of(kind, model_dir, rows, save_steps=2)
+    float16 = Decision(NumberFormat.FLOAT16, "below compute capability 8.0", "")
+    plan = attrs.evolve(plan, precision=attrs.evolve(plan.precision, compute=float16))
+    whole = run(plan, rows, tmp_path / "whole")
+    assert {tensor.dtype for tensor in whole.weights(4).values()} == {torch.float32}
+    resumed = run(plan, rows, tmp_path / "resumed", resume_from=tmp_path / "whole" / "checkpoint-2")
+    assert all(torch.equal(tensor, resumed.weights(4)[name]) for name, tensor in whole.weights(4).items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card")
+@pytest.mark.parametrize("kind", ["lora", *IN_4BIT])
+def test_float16_arithmetic_trains_on_a_card(kind: str, model_dir: Path, tmp_path: Path) -> None:
+    rows = make_rows(4)
+    plan = make_plan(
+        model_dir,
+        rows,
+        machine=card(16, (7, 5)),
+        lora=KINDS[kind],
+        model={"load_in_4bit": kind in IN_4BIT},
+        training={"logging_steps": 1, "max_steps": 12, "learning_rate": 2e-2},
+    )
+    assert plan.precision.compute.value is NumberFormat.FLOAT16
+    losses = run(plan, rows, tmp_path).losses
+    assert losses[-1] < losses[0] - 0.1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_falls(kind: str, model_dir: Path, tmp_path: Path) -> None:
     rows = make_rows(4)
@@ -206,6 +243,65 @@ def test_what_is_handed_over_fits_the_model_as_it_is(kind: str, model_dir: Path,
     assert (config["r"], config["init_lora_weights"], config["use_rslora"]) == (8, True, False)
 
 
+def test_an_adapter_of_loftq_that_is_handed_over_is_off_by_what_its_first_weights_missed_and_no_more(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    """W + s·(B·A − B₀·A₀) less Q + s·B·A is W − Q − s·B₀·A₀, however far training has moved A and B."""
+    rows = make_rows(4)
+    plan = plan_of("loftq", model_dir, rows, max_steps=5, learning_rate=2e-2)
+    run(plan, rows, tmp_path)
+    assert plan.adapter is not None
+    ours, _ = load_adapted(plan, str(model_dir), checkpoint=tmp_path / "checkpoint-5")
+    began = {name: whole_weight(layer, plan) for name, layer in adapted_layers(ours)}
+    load_trained(ours, tmp_path / "checkpoint-5", plan.adapter.rank.value)
+    untouched = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    handed_over = PeftModel.from_pretrained(base, tmp_path / "checkpoint-5").merge_and_unload()
+    quantized = {name: frozen(layer) for name, layer in adapted_layers(loaded(plan_of("qdora", model_dir, rows)))}
+    off = missed = lost = learned = 0.0
+    for name, layer in adapted_layers(ours):
+        path = f"{name.removeprefix('base_model.model.')}.weight"
+        weight, found = (model.get_parameter(path).detach() for model in (untouched, handed_over))
+        trained = whole_weight(layer, plan)
+        torch.testing.assert_close(found - trained, weight - began[name], rtol=0, atol=1e-6)
+        off += (found - trained).square().sum().item()
+        missed += (weight - began[name]).square().sum().item()
+        lost += (weight - quantized[name]).square().sum().item()
+        learned += (trained - began[name]).square().sum().item()
+    assert off == pytest.approx(missed, rel=1e-5)
+    assert missed < 0.8 * lost, "less than quantization takes"
+    assert learned > lost, "and training has moved the weights by more than that"
+
+
+def whole_weight(layer: Any, plan: TrainPlan) -> torch.Tensor:
+    """What an adapted layer multiplies by: its frozen weight and the adapter, (out, in)."""
+    assert plan.adapter is not None
+    a, b = (part["default"].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
+    product: torch.Tensor = b @ a
+    return frozen(layer) + plan.adapter.scale * product
+
+
+@pytest.mark.parametrize("kind", ["lora", "pissa", "loftq", "qdora"])
+def test_a_checkpoint_takes_what_is_planned_for_each_trained_parameter(
+    kind: str, model_dir: Path, tmp_path: Path
+) -> None:
+    rows = make_rows(4)
+    plan = plan_of(kind, model_dir, rows, max_steps=1)
+    run(plan, rows, tmp_path)
+    checkpoint = tmp_path / "checkpoint-1"
+    files = [load_file(file) for file in checkpoint.glob("*.safetensors")]
+    states = torch.load(checkpoint / "optimizer.pt")["state"].values()
+    moments = [{name: state[name] for name in ("exp_avg", "exp_avg_sq")} for state in states]
+    num_bytes = sum(tensor.nbytes for tensors in (*files, *moments) for tensor in tensors.values())
+    num_trained = sum(state["exp_avg"].numel() for state in states)
+    assert plan.adapter is not None
+    assert plan.checkpoints.num_bytes is not None
+    # The plan is of a larger model, where DoRA's magnitudes, four bytes each, are a smaller part. States are counted
+    # as memory holds them, in blocks of 512 bytes.
+    planned = plan.checkpoints.num_bytes / plan.adapter.num_parameters
+    assert num_bytes / num_trained == pytest.approx(planned, rel=0.1 if kind == "qdora" else 0.02)
+
+
 @pytest.mark.parametrize("kind", ["pissa", "pissa, dora", "loftq", "loftq, dora"])
 def test_a_resumed_run_ends_on_the_same_bits(kind: str, model_dir: Path, tmp_path: Path) -> None:
     rows = make_rows(6)
@@ -237,9 +333,7 @@ def test_a_run_that_makes_up_for_quantization_begins_closer_to_the_model(model_d
         total = 0.0
         for name, layer in adapted_layers(loaded(plan)):
             weight = untouched.get_submodule(name.removeprefix("base_model.model.")).weight.detach()
-            a, b = (part["default"].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
-            assert plan.adapter is not None
-            total += (weight - frozen(layer) - plan.adapter.scale * b @ a).square().sum().item()
+            total += (weight - whole_weight(layer, plan)).square().sum().item()
         return math.sqrt(total)
 
     def again(iterations: int) -> TrainPlan:

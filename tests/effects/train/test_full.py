@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
 from backprop.effects.train.offload import check_available
 from backprop.effects.train.sequences import TrainingBatches
+from backprop.effects.train.trainer import PlannedTrainer
 from backprop.plan.errors import BackpropError
-from backprop.plan.events import Evaluated
+from backprop.plan.events import Evaluated, Step
 from backprop.plan.settings.lora import LoraPreset
 from backprop.plan.settings.model import Dtype
 from backprop.plan.settings.training import Optimizer, Scheduler, TrainMode
@@ -135,6 +137,27 @@ def test_offloaded_weights_learn_as_others_do(
     assert one.losses == pytest.approx(two.losses, abs=1e-5)
     assert_equal_weights(one, two, 4, within=1e-5)
     assert not dist.is_initialized()
+
+
+def test_a_scaled_loss_makes_no_difference_to_the_bound_on_offloaded_gradients(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a card without bfloat16, where the arithmetic is float16."""
+    begin = PlannedTrainer.__init__
+
+    def with_scaler(self: PlannedTrainer, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        self.accelerator.scaler, self.accelerator.native_amp = torch.amp.GradScaler("cpu", init_scale=4096.0), True
+
+    monkeypatch.setattr(PlannedTrainer, "__init__", with_scaler)
+    monkeypatch.setattr(Accelerator, "mixed_precision", property(lambda found: "fp16" if found.scaler else "no"))
+    plain, offloaded = (
+        run(full_plan(model_dir, training={"max_grad_norm": 0.1, "full_ft_offload": offloads}), ROWS, tmp_path / name)
+        for name, offloads in (("plain", False), ("offloaded", True))
+    )
+    norms, others = ([e.grad_norm for e in done.events if isinstance(e, Step)] for done in (plain, offloaded))
+    assert others == pytest.approx(norms, rel=1e-3)
+    assert offloaded.losses == pytest.approx(plain.losses, abs=1e-3)
 
 
 def test_an_offloaded_run_measures_the_held_out_loss(model_dir: Path, tmp_path: Path) -> None:

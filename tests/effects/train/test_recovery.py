@@ -195,6 +195,21 @@ def test_an_evaluation_that_does_not_fit_is_measured_in_smaller_passes(
     assert_same_weights(whole, done)
 
 
+def test_an_evaluation_of_which_no_row_fits_ends_the_run_with_its_last_step_saved(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = make_rows(5, seed=1)
+    plan = plan_of_heldout(model_dir, held)
+    monkeypatch.setattr(heldout, "heldout_loss", fits_up_to(0, heldout.heldout_loss))
+    with pytest.raises(BackpropError) as caught:
+        run(plan, ROWS, tmp_path / "given up", heldout=held)
+    assert caught.value.problems[0].code == "RUNTIME_OOM_RECOVERY_EXHAUSTED"
+    monkeypatch.undo()
+    whole = run(plan, ROWS, tmp_path / "whole", heldout=held)
+    checkpoint = tmp_path / "given up" / "checkpoint-2"
+    assert_same_weights(whole, run(plan, ROWS, tmp_path / "resumed", heldout=held, resume_from=checkpoint))
+
+
 def plan_of_heldout(model_dir: Path, held: list[Row]) -> TrainPlan:
     training = {
         "max_steps": STEPS,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -139,6 +141,27 @@ def test_a_loss_that_is_no_number_ends_the_run(model_dir: Path, tmp_path: Path) 
     with pytest.raises(BackpropError) as caught:
         run(plan, rows, tmp_path)
     assert caught.value.problems[0].code == "RUNTIME_TRAINING_DIVERGED"
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_its_weights_are_saved(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_rows(10)
+    plan = make_plan(model_dir, rows, training={"max_steps": 4, "save_steps": 1})
+    real = trainer.PlannedTrainer.training_step
+
+    def training_step(self: trainer.PlannedTrainer, *arguments: Any) -> Any:
+        loss = real(self, *arguments)
+        if self.state.global_step == 3:
+            next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(trainer.PlannedTrainer, "training_step", training_step)
+    with pytest.raises(BackpropError) as caught:
+        run(plan, rows, tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.message) == ("RUNTIME_TRAINING_DIVERGED", "The gradient norm of step 4 is nan.")
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (1, 2, 3)]
 
 
 def test_a_model_directory_without_weights_is_a_catalogued_error(model_dir: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from backprop.plan.facts.model import FourBit, ModelFacts
 from backprop.plan.memory.plan import MemoryPlan, Term
 from backprop.plan.memory.term import TermName
 from backprop.plan.training.arguments import own_optimizer_arguments
-from backprop.plan.training.memory import MemoryBudget, budget_of
+from backprop.plan.training.memory import PROCESS_BYTES, MemoryBudget, budget_of
 from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.rail import Rail
 from tests.plan.training.asking import World, asked, roomy
@@ -49,6 +49,28 @@ def test_a_budget_holds_what_is_needed_and_not_only_the_peak() -> None:
 def test_what_is_offloaded_has_to_fit_the_host_where_its_memory_is_known(host_free: int | None, holds: bool) -> None:
     memory = MemoryPlan((), "loss", host_bytes=1000, context_bytes=0)
     assert MemoryBudget("card", 10, 10, host_free).holds(memory) is holds
+
+
+@pytest.mark.parametrize(("start", "bytes_each"), [("default", 0), ("pissa", 4), ("loftq", 8)])
+def test_the_factors_that_an_adapter_began_with_stay_in_host_memory(start: str, bytes_each: int) -> None:
+    flags = (*MODEL, "--init-lora-weights", start)
+    on_card, on_cpu = World(roomy(24)).plan(*flags), World(roomy(24)).plan(*flags, "--backend", "cpu")
+    assert on_card.memory is not None
+    assert on_cpu.memory is not None
+    assert on_card.adapter is not None
+    first = bytes_each * on_card.adapter.num_parameters
+    assert on_card.memory.host_bytes == first
+    assert on_cpu.memory.context_bytes == PROCESS_BYTES + first
+
+
+@pytest.mark.parametrize(("capability", "bytes_each"), [((8, 9), 2), ((7, 5), 4)])
+def test_adapters_over_4_bits_are_float32_where_the_loss_is_scaled(
+    capability: tuple[int, int], bytes_each: int
+) -> None:
+    plan = World(attrs.evolve(card(16, capability), ram_available_bytes=64 * GIB)).plan(*MODEL, "--lora-r", "64")
+    assert plan.precision.scales_loss is (bytes_each == 4)
+    assert plan.adapter is not None
+    assert term(plan, TermName.TRAINABLE_WEIGHTS) == bytes_each * plan.adapter.num_parameters
 
 
 @pytest.mark.parametrize(

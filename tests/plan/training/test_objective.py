@@ -10,10 +10,10 @@ import pytest
 from backprop.plan.decision import Decision, Problem, Refused
 from backprop.plan.facts.dataset import DatasetFacts, Ratings, RowCount
 from backprop.plan.memory.objective import Objective
-from backprop.plan.settings.kinds import Choice, Switch
-from backprop.plan.settings.option import group, opt, part
+from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainMode
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.arguments import loss_arguments
 from backprop.plan.training.kto_balance import plan_balance
 from backprop.plan.training.objective import check_objective
@@ -158,32 +158,25 @@ def test_rows_that_are_too_long_are_left_out_and_said_to_be() -> None:
         assert what in found.message
 
 
-@group("training")
-@attrs.frozen
-class _Training:
-    fp8: bool = opt(Switch(), "--fp8", default=False, help="")
+@pytest.mark.parametrize("method", Objective)
+@pytest.mark.parametrize(
+    ("asked", "flag"),
+    [
+        (settings(training={"fp8": True}), "--fp8"),
+        (settings(data={"reasoning_trace": True}), "--reasoning-trace"),
+    ],
+)
+def test_what_is_carried_out_for_sft_alone_is_refused(method: Objective, asked: TrainSettings, flag: str) -> None:
+    of_method = attrs.evolve(asked, training=attrs.evolve(asked.training, method=method))
+    refused = [problem.where for problem in check_objective(of_method, origins=Origins())]
+    assert refused == ([flag] if method in PREFERENCE else [])
 
 
-@group("lora")
-@attrs.frozen
-class _Lora:
-    init_lora_weights: str = opt(Choice(Objective), "--init-lora-weights", default="default", help="")
-
-
-@attrs.frozen
-class _Settings:
-    training: _Training = part(_Training)
-    lora: _Lora = part(_Lora)
-
-
-def test_what_changes_the_base_or_the_arithmetic_is_refused() -> None:
-    def refused(asked: _Settings, method: Objective) -> list[str]:
-        return [problem.where for problem in check_objective(asked, method=method, origins=Origins())]
-
-    fp8 = _Settings(training=_Training(fp8=True))
-    assert [refused(fp8, method) for method in Objective] == [[], ["--fp8"], ["--fp8"], ["--fp8"]]
-    for start in ("pissa", "loftq"):
-        changed = _Settings(lora=_Lora(init_lora_weights=start))
-        assert refused(changed, Objective.KTO) == ["--init-lora-weights"]
-        assert refused(changed, Objective.ORPO) == []
-    assert refused(_Settings(), Objective.KTO) == []
+@pytest.mark.parametrize("start", [AdapterInit.PISSA, AdapterInit.LOFTQ])
+@pytest.mark.parametrize("method", PREFERENCE)
+def test_a_start_that_changes_the_base_is_refused_where_the_base_is_the_reference(
+    method: Objective, start: AdapterInit
+) -> None:
+    asked = settings(training={"method": method}, lora={"init_lora_weights": start})
+    refused = [problem.where for problem in check_objective(asked, origins=Origins())]
+    assert refused == (["--init-lora-weights"] if method is Objective.KTO else [])

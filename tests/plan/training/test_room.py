@@ -160,12 +160,12 @@ def test_layers_that_the_family_has_not_are_neither_predicted_nor_a_crash(
 def test_an_unknown_family_built_like_llama_is_counted_so_and_the_plan_says_so() -> None:
     config = {**GPT_NEOX, "num_key_value_heads": 4}
     known = unknown_family({**config, "model_type": "llama"}, None)
-    unknown = unknown_family({**config, "model_type": "falcon3"}, known.model.linear_layers)
+    unknown = unknown_family({**config, "model_type": "arcee"}, known.model.linear_layers)
     assert known.warnings == ()
     assert unknown.memory == known.memory
     (problem,) = unknown.warnings
     assert (problem.code, problem.severity) == ("RUNTIME_MEMORY_UNKNOWN", Severity.WARNING)
-    assert "falcon3" in problem.message
+    assert "arcee" in problem.message
     assert "Llama" in problem.message
 
 

@@ -282,7 +282,10 @@ def _memory(plan: TrainPlan) -> Iterator[Line]:
             yield "", f"{gib(term.bytes)} {term.name.value}", f"{term.bytes / memory.peak_bytes:.0%}"
     if memory.reserve_share:
         yield "reserved", gib(memory.reserved_bytes), f"with {memory.reserve_share:.0%} for pieces that nothing fits"
-    outside = "the CUDA context" if plan.rail.value is Rail.CUDA else "the process with its libraries"
+    on_processor = "the process with its libraries" + (
+        ", first weights" if plan.adapter and plan.adapter.initial else ""
+    )
+    outside = "the CUDA context" if plan.rail.value is Rail.CUDA else on_processor
     yield "needed", gib(memory.needed_bytes), f"with {gib(memory.context_bytes)} of {outside}"
     if memory.host_bytes:
         free = gib(budget.host_free_bytes) if budget and budget.host_free_bytes else "an unknown amount"

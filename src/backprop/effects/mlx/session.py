@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import attrs
@@ -13,7 +14,7 @@ import mlx.core as mx
 from transformers import TrainerControl, TrainerState
 
 from backprop.effects.mlx.learner import Learner, heldout_loss, pad_id
-from backprop.effects.mlx.model import load_adapted, peft_weights, set_peft_weights
+from backprop.effects.mlx.model import load_adapted, peft_weights, recomputed_activations, set_peft_weights
 from backprop.effects.mlx.translation import translated
 from backprop.effects.quiet import quiet_libraries
 from backprop.effects.train.interrupts import StopRequest, stop_requests
@@ -36,8 +37,13 @@ def train(plan: TrainPlan, task: TrainTask, *, emit: Emit) -> TrainResult:
         emit(Stage("loading the model"))
         if mx.metal.is_available():
             mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-        learner = Learner(plan, load_adapted(plan, task.model_dir), task.rows)
-        with translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=str(task.staging_dir.parent)):
+        model = load_adapted(plan, task.model_dir)
+        learner = Learner(plan, model, task.rows)
+        where = str(task.staging_dir.parent)
+        with (
+            recomputed_activations(model) if plan.gradient_checkpointing.value else nullcontext(),
+            translated("RUNTIME_TRAINING_FAILED", "Training stopped", where=where),
+        ):
             emit(MemoryChecked(None, None, None, "not measured on the MLX rail"))
             return _train(_Run(plan, task, learner, request, emit))
 

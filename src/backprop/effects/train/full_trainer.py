@@ -42,6 +42,8 @@ class OffloadedTrainer(FullTrainer):
         """They stay where they are."""
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
+        # A bound on the norm is one on the gradients as they are, not as a loss scaler has made them.
+        self.accelerator.unscale_gradients()
         # The shards lie in host memory, where a card's NCCL cannot reach; one process holds each of them whole.
         gradients = [local(p.grad) for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)

@@ -81,9 +81,12 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         """TRL logs every step."""
         if not logs or "loss" not in logs:
             return
-        step, loss = state.global_step, float(logs["loss"])
+        step, loss, norm = state.global_step, float(logs["loss"]), _norm(logs)
         if not math.isfinite(loss):
-            raise BackpropError(Problem("RUNTIME_TRAINING_DIVERGED", f"The loss of step {step} is {loss}."))
+            raise _diverged(f"The loss of step {step} is {loss}.")
+        # A loss scaler leaves such a step out; else its update has made every weight no number, and is not to be saved.
+        if not math.isfinite(norm) and not self._plan.precision.scales_loss:
+            raise _diverged(f"The gradient norm of step {step} is {norm}.")
         self._window.append(loss)
         self._window_logs.append(dict(logs))
         self._window_tokens += self._tokens_in_step(step)
@@ -96,7 +99,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             self._window, self._window_logs, self._window_tokens, self._window_at = [], [], 0, now
 
     def _step(self, step: int, num_steps: int, *, rate: float, eta: float, logs: Any) -> Step:
-        norm = logs.get("grad_norm")
+        norm = _norm(logs)
         return Step(
             step=step,
             num_steps=num_steps,
@@ -104,11 +107,20 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             loss=sum(self._window) / len(self._window),
             learning_rate=float(logs["learning_rate"]),
             # A step that loss scaling left out has an infinite norm.
-            grad_norm=float(norm) if norm is not None and math.isfinite(float(norm)) else None,
+            grad_norm=norm if math.isfinite(norm) else None,
             tokens_per_second=rate,
             eta_seconds=eta,
             rewards=_mean_rewards(self._window_logs),
         )
+
+
+def _norm(logs: dict[str, float]) -> float:
+    """Both rails clip, and log the norm before that."""
+    return float(logs["grad_norm"])
+
+
+def _diverged(what: str) -> BackpropError:
+    return BackpropError(Problem("RUNTIME_TRAINING_DIVERGED", what))
 
 
 class PlannedIntervals(TrainerCallback):  # type: ignore[misc]
@@ -138,7 +150,7 @@ class Evaluator(TrainerCallback):  # type: ignore[misc]
         measured = self.measure()
         loss = measured.loss
         if not math.isfinite(loss):
-            raise BackpropError(Problem("RUNTIME_TRAINING_DIVERGED", f"The held-out loss of step {step} is {loss}."))
+            raise _diverged(f"The held-out loss of step {step} is {loss}.")
         self.state = observe(self.state, step=step, loss=loss)
         is_best = self.state.best_step == step
         self._emit(Evaluated(step, loss, measured.num_tokens, is_best, measured.rewards))

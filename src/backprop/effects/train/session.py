@@ -152,7 +152,12 @@ def _train_part(plan: TrainPlan, start: Start, around: _Surroundings) -> _Ended:
 
 
 def _measured(trainer: PlannedTrainer, plan: TrainPlan, rows: Rows, around: _Surroundings) -> Measured:
-    measured = recovering_heldout_loss(trainer, plan, rows, around.recovery, around.group)
+    try:
+        measured = recovering_heldout_loss(trainer, plan, rows, around.recovery, around.group)
+    except BackpropError:
+        # No smaller pass helps the evaluation; the step before it is whole.
+        trainer.save_now()
+        raise
     if plan.trackers:
         report_evaluation(trainer, measured.loss)
     return measured

@@ -60,6 +60,8 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         )
         # Checkpoints hold what changes; the tokenizer's files are copied unchanged when the run ends.
         self.processing_class = None
+        if plan.adapter is not None and plan.precision.scales_loss:
+            _hold_in_float32(self.model)
 
     def get_train_dataloader(self) -> DataLoader[Tensors]:
         return self._batches.loader
@@ -112,6 +114,13 @@ class PlannedTrainer(SFTTrainer):  # type: ignore[misc]
         finally:
             if self.args.should_save:
                 shutil.rmtree(self._staging_dir, ignore_errors=True)
+
+
+def _hold_in_float32(model: torch.nn.Module) -> None:
+    # TRL has made adapters over 4-bit weights bfloat16, whose gradients a loss scaler cannot unscale.
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def _on_one_card(arguments: SFTConfig) -> SFTConfig:

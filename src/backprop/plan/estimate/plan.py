@@ -14,7 +14,6 @@ from backprop.plan.facts.cards import CARDS
 from backprop.plan.facts.hardware import Gpu, HardwareFacts
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.facts.software import SoftwareFacts
-from backprop.plan.memory.objective import Objective
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.quantity import GIB
 from backprop.plan.settings.model import ModelSettings
@@ -26,6 +25,7 @@ from backprop.plan.training.changes import smallest_changes
 from backprop.plan.training.facts import plan_sequence_length
 from backprop.plan.training.float8 import FLOAT8_CAPABILITY
 from backprop.plan.training.footprint import Footprint, Place, Sequences
+from backprop.plan.training.packing import may_pack
 from backprop.plan.training.rail import Rail
 
 ASSUMED_CAPABILITY = (8, 9)
@@ -63,9 +63,8 @@ def plan_estimate(
     )
     place = Place(model, *_card(settings, facts), rail=Rail.CUDA)
     length = plan_sequence_length(settings.model, model, origins=origins).value
-    sequences = Sequences(
-        length, is_packed=settings.data.packing and settings.method is Objective.SFT, objective=settings.method
-    )
+    is_packed = may_pack(settings.data.packing, model=model, objective=settings.method, origins=origins)
+    sequences = Sequences(length, is_packed=is_packed, objective=settings.method)
     question = Question(run, place, sequences, origins)
     footprint = question.footprint(run)
     if not isinstance(footprint, Footprint):

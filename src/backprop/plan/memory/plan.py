@@ -42,13 +42,14 @@ class MemoryPlan:
     paged_bytes: int = 0
     """The part of the optimizer's state that moves to the host while the card is full."""
     host_bytes: int = 0
-    """What stands in host memory for the card: weights, gradients and optimizer state that are offloaded.
+    """What stands in host memory beside the card: weights, gradients and optimizer state that are offloaded, and the
+    factors that an adapter of PiSSA or LoftQ began with.
 
     Loading takes none besides: transformers 5.23 maps safetensors files and copies tensor by tensor. Of a model of
     634 MB it took 3 MB that were no pages of the files (Linux; on Windows it reads the tensors).
     """
     context_bytes: int = CONTEXT_BYTES
-    """Outside of the allocator: the CUDA context; on the CPU the process itself."""
+    """Outside of what is counted: the CUDA context; on the CPU the process itself, and an adapter's first factors."""
     reserve_share: float = RESERVED_SHARE
     """Beyond the peak, for free pieces of blocks that are in use."""
     stack: str = STACK

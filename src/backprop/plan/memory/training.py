@@ -1,8 +1,8 @@
 """How it is trained: the settings that training memory depends on.
 
-Some serve other stacks than ours, whose runs the prediction is compared with (benchmarks/memory_points.py): an
-adapter's dtype by hand, all logits in fp32, weights that ``prepare_model_for_kbit_training`` cast, outputs and
-gradients that are kept. Plans leave them at their defaults.
+Some serve other stacks than ours, whose runs the prediction is compared with (benchmarks/memory_points.py): all
+logits in fp32, weights that ``prepare_model_for_kbit_training`` cast, outputs and gradients that are kept. Plans leave
+them at their defaults.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from backprop.plan.decision import Decision, Problem
 from backprop.plan.facts.model import ModelFacts
 from backprop.plan.memory.static import adapter_groups
 from backprop.plan.memory.training import ALL_LINEAR
-from backprop.plan.settings.lora import LoraPreset, LoraSettings
+from backprop.plan.settings.lora import AdapterInit, LoraPreset, LoraSettings
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.training.chosen import given
@@ -62,6 +62,14 @@ class AdapterPlan:
         """What the adapter's output is multiplied by."""
         rank = self.rank.value
         return self.alpha.value / (math.sqrt(rank) if self.use_rslora else rank)
+
+    @property
+    def first_weights_bytes(self) -> int:
+        """Of the first factors, float32, kept in host memory to be subtracted; with LoftQ of those before them, too."""
+        if self.initial is None:
+            return 0
+        num_pairs = 2 if self.initial.kind.value is AdapterInit.LOFTQ else 1
+        return 4 * num_pairs * self.num_parameters
 
 
 def plan_adapter(settings: LoraSettings, model: ModelFacts, *, origins: Origins) -> AdapterPlan | Problem:

@@ -1,12 +1,10 @@
-"""How many sequences go through the model at once and make an update, and whether short rows share a sequence."""
+"""How many sequences go through the model at once, and how many make an update."""
 
 from __future__ import annotations
 
 import attrs
 
-from backprop.plan.data.packing import count_packed
 from backprop.plan.decision import Decision
-from backprop.plan.facts.dataset import DatasetFacts
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.quantity import GIB, gib
@@ -21,9 +19,6 @@ NOMINAL_TOLERANCE_GIB = 1.5
 BATCH_TIERS: tuple[tuple[int, int], ...] = ((48, 8), (32, 6), (24, 4), (16, 2), (0, 1))
 """(nominal GiB of the card at least, sequences): the ceiling of ``--batch-size auto``."""
 BATCH_UNKNOWN_VRAM = 2
-
-CPU_PACKED_LENGTH = 512
-"""Without a fused kernel the attention mask of a packed sequence costs its length squared."""
 
 
 @attrs.frozen
@@ -140,47 +135,3 @@ def _micro_batch(settings: TrainingSettings, rail: Rail, hardware: HardwareFacts
     total = gpu.vram_total_bytes if gpu else None
     size = gib(total) if total else "unknown memory"
     return Decision(nominal_tier(total), "tier of the card", f"The table's batch for a card with {size}.")
-
-
-def plan_packing(
-    asked: bool,
-    *,
-    rail: Rail,
-    data: DatasetFacts,
-    sequence_length: int,
-    effective: int,
-    objective: Objective = Objective.SFT,
-    origins: Origins,
-) -> tuple[Decision[bool], Decision[int] | None]:
-    """Whether to pack, and into sequences of which length."""
-    if objective is not Objective.SFT:
-        why = "Every answer that is judged has a sequence of its own."
-        return Decision(False, f"method {objective.value}", why), None
-    chosen = set_by(origins, "data.packing", asked)
-    if rail is Rail.MLX:
-        return Decision(False, "MLX", "mlx-lm's models cannot keep the rows of one sequence apart."), None
-    if not asked:
-        return chosen or Decision(False, "given", "You asked for it."), None
-    if data.tokens is None:
-        return Decision(False, "unknown row lengths", "Rows cannot be packed before they are tokenized."), None
-    capacity = _packed_length(rail, data, sequence_length)
-    packed = count_packed(data.tokens.length_counts, capacity.value)
-    if chosen is None and packed < effective:
-        made = "1 sequence" if packed == 1 else f"{packed} sequences"
-        why = (
-            f"Packed into {capacity.value:,} tokens each, all rows are {made}: one update would see them twice or more."
-        )
-        return Decision(False, "too few rows to pack", why), None
-    rows = data.tokens.sequences
-    made = "1 sequence" if packed == 1 else f"{packed:,} sequences"
-    why = f"{rows:,} rows become {made}, each row isolated from its neighbours."
-    return chosen or Decision(True, "default", why), capacity
-
-
-def _packed_length(rail: Rail, data: DatasetFacts, sequence_length: int) -> Decision[int]:
-    if rail is Rail.CUDA:
-        return Decision(sequence_length, "sequence length", "The card takes whole sequences best.")
-    assert data.tokens is not None
-    longest = max((length for length, _ in data.tokens.length_counts), default=1)
-    value = min(sequence_length, max(longest, CPU_PACKED_LENGTH))
-    return Decision(value, "CPU", "Longer packed sequences cost the processor their length squared in attention.")

@@ -21,6 +21,7 @@ from backprop.plan.training.mlx import check_mlx
 from backprop.plan.training.mode import check_mode
 from backprop.plan.training.objective import check_objective
 from backprop.plan.training.packages import TRAIN_PACKAGES, check_packages
+from backprop.plan.training.packing import may_pack
 from backprop.plan.training.precision import check_quantized, plan_compute
 from backprop.plan.training.rail import Rail
 from backprop.plan.training.room import refuse_too_large
@@ -39,7 +40,7 @@ def check_always(
         *(() if settings.dry_run else _missing(settings, facts.software, rail, origins)),
         *check_mlx(settings, facts.model, rail, origins=origins),
         *check_mode(settings, origins=origins),
-        *check_objective(settings, method=settings.training.method, origins=origins),
+        *check_objective(settings, origins=origins),
         *check_clamp(settings.training, origins=origins),
     )
 
@@ -101,7 +102,8 @@ def _check_ceiling(settings: TrainSettings, place: Place, origins: Origins) -> t
     longest = plan_sequence_length(
         settings.model, place.model, origins=origins, has_traces=settings.data.reasoning_trace
     ).value
-    sequences = Sequences(longest, is_packed=settings.data.packing)
+    is_packed = may_pack(settings.data.packing, model=place.model, objective=settings.training.method, origins=origins)
+    sequences = Sequences(longest, is_packed=is_packed)
     return (refuse_too_large(too_large, settings, place, None, sequences=sequences),)
 
 

@@ -9,8 +9,10 @@ from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.memory.optimizer_state import state_bytes
 from backprop.plan.memory.static import trainable_parameters
 from backprop.plan.quantity import gib
+from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings
+from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.chosen import set_by
 from backprop.plan.training.memory import Workload
 
@@ -26,7 +28,7 @@ class CheckpointPlan:
     keep: int
     """Newest checkpoints kept; the best one by held-out loss is kept besides."""
     num_bytes: int | None = None
-    """Size of one: what is trained and the optimizer's states; None before those are known."""
+    """Size of one: what is trained, first weights and the optimizer's states; None before those are known."""
 
 
 def plan_checkpoints(settings: TrainingSettings, *, origins: Origins, num_bytes: int | None = None) -> CheckpointPlan:
@@ -38,11 +40,20 @@ def plan_checkpoints(settings: TrainingSettings, *, origins: Origins, num_bytes:
     return CheckpointPlan(every=every, keep=settings.keep_checkpoints, num_bytes=num_bytes)
 
 
-def checkpoint_bytes(workload: Workload) -> int:
-    """Size of the tensors in a checkpoint: everything that is trained, and what the optimizer keeps of it."""
+def checkpoint_bytes(workload: Workload, adapter: AdapterPlan | None) -> int:
+    """Size of the tensors in a checkpoint: what is trained, what the optimizer keeps of it, and first weights."""
     training = workload.training
-    trained = trainable_parameters(workload.model, training)
-    return sum(group.count * group.numel * group.itemsize for group in trained) + state_bytes(trained, training)
+    groups = trainable_parameters(workload.model, training)
+    trained = sum(group.count * group.numel * group.itemsize for group in groups)
+    return trained + state_bytes(groups, training) + _first_weights_bytes(adapter, trained)
+
+
+def _first_weights_bytes(adapter: AdapterPlan | None, trained: int) -> int:
+    """The first factors beside the trained ones; LoftQ's also with those before its last quantization, in float32."""
+    if adapter is None or adapter.initial is None:
+        return 0
+    is_loftq = adapter.initial.kind.value is AdapterInit.LOFTQ
+    return trained + (4 * adapter.num_parameters if is_loftq else 0)
 
 
 def check_disk(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from backprop.plan.decision import Problem, warning
+from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.facts.dataset import DataFacts
 from backprop.plan.facts.processes import Processes
 from backprop.plan.settings.data import DataSettings
@@ -23,11 +23,13 @@ from backprop.plan.training.learning_rate import (
 )
 from backprop.plan.training.length import LengthPlan, plan_length
 from backprop.plan.training.objective import ObjectivePlan, check_coefficients, plan_objective
+from backprop.plan.training.packing import check_packing
 from backprop.plan.training.parallel import check_processes
 from backprop.plan.training.precision import check_quantized
 from backprop.plan.training.room import check_room, refuse_too_large
 from backprop.plan.training.sequences import heldout_sequences, plan_sequences
 from backprop.plan.training.targets import check_targets
+from backprop.plan.training.unsloth import plan_unsloth
 
 _BROKEN_SHOWN = 3
 """Rows that cannot be used which a refusal names; the others are counted."""
@@ -46,6 +48,7 @@ class Draft:
     checkpoints: CheckpointPlan
     full: FullPlan
     objective: ObjectivePlan
+    unsloth: Decision[bool] | None
 
     @property
     def known(self) -> Footprint | None:
@@ -60,7 +63,15 @@ def draft_run(
     asked = settings.training
     whole = plan_update(asked, rail=place.rail, hardware=place.hardware, objective=asked.method, origins=origins)
     update = whole.divided(processes.count)
-    shape = plan_sequences(settings, place, data=data, update=update, origins=origins)
+    unsloth = plan_unsloth(settings, place.rail, place.software, processes=processes.count, origins=origins)
+    shape = plan_sequences(
+        settings,
+        place,
+        data=data,
+        update=update,
+        uses_unsloth=unsloth is not None and unsloth.value,
+        origins=origins,
+    )
     sequences = shape.for_memory(data)
     footprint = plan_footprint(settings, place, update=update, sequences=sequences, origins=origins)
     known = footprint if isinstance(footprint, Footprint) else None
@@ -75,7 +86,7 @@ def draft_run(
         learning_rate=plan_learning_rate(asked, steps=steps, origins=origins),
         evaluation=plan_evaluation(asked, heldout_rows=heldout_sequences(data), steps=steps, origins=origins),
         checkpoints=plan_checkpoints(
-            asked, origins=origins, num_bytes=checkpoint_bytes(known.workload) if known else None
+            asked, origins=origins, num_bytes=checkpoint_bytes(known.workload, known.adapter) if known else None
         ),
         full=plan_full(
             asked,
@@ -85,6 +96,7 @@ def draft_run(
             optimizer=known.optimizer.value if known else None,
         ),
         objective=plan_objective(asked, data.train, origins=origins),
+        unsloth=unsloth,
     )
 
 
@@ -112,6 +124,7 @@ def check_draft(
             num_evaluations=draft.evaluation.count(steps) if draft.evaluation else 0,
             hardware=place.hardware,
         ),
+        *check_packing(draft.batch.packing, place.model, origins=origins),
         *_broken_rows(data, settings.data),
         *(
             problem

@@ -54,5 +54,5 @@ def plan_sequence_length(
     if is_raised:
         return Decision(asked, "reasoning traces", "Traces are long; a row that is cut would never learn its answer.")
     return set_by(origins, "model.max_seq_length", asked) or Decision(
-        asked, "default", "Long enough for most conversations; longer rows are cut, and counted."
+        asked, "default", "Long enough for most conversations; longer rows are counted."
     )

@@ -17,7 +17,7 @@ from backprop.plan.memory.optimizer_state import memory_optimizer
 from backprop.plan.memory.plan import MemoryPlan
 from backprop.plan.memory.predict import NotModelled, predict
 from backprop.plan.memory.shape import MemoryShape
-from backprop.plan.memory.training import MemoryMethod, TrainingShape
+from backprop.plan.memory.training import AdapterDtype, MemoryMethod, TrainingShape
 from backprop.plan.settings.training import Optimizer
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.full_precision import takes_own_adamw
@@ -75,6 +75,8 @@ class Workload:
     """Tokens of the longest row that is evaluated between steps; None without evaluations."""
     is_counted: bool = True
     """The weights' format is one whose memory is counted."""
+    first_weights_bytes: int = 0
+    """Of the factors that an adapter began with, in host memory as long as the run goes on."""
 
     def memory(self, *, micro_batch: int, accumulation: int, checkpointing: bool) -> MemoryPlan | None:
         """The prediction for the worse of a training step and an evaluation; None where neither is modelled."""
@@ -102,9 +104,10 @@ def _memory(workload: Workload, micro_batch: int, *, accumulates: bool, checkpoi
             memory = max(memory, evaluation, key=lambda plan: plan.peak_bytes)
     except NotModelled:
         return None
+    first = workload.first_weights_bytes
     if workload.rail is Rail.CPU:
-        return attrs.evolve(memory, context_bytes=PROCESS_BYTES, reserve_share=CPU_RESERVED_SHARE)
-    return memory
+        return attrs.evolve(memory, context_bytes=PROCESS_BYTES + first, reserve_share=CPU_RESERVED_SHARE)
+    return attrs.evolve(memory, host_bytes=memory.host_bytes + first)
 
 
 def workload_of(
@@ -132,6 +135,7 @@ def workload_of(
         offload=offloads and on_card,
         rank=adapter.rank.value if adapter else 1,
         targets=adapter.targets.value if adapter else (),
+        adapter_dtype=AdapterDtype.FP32 if precision.scales_loss else AdapterDtype.AUTO,
         dropout=adapter is not None and adapter.dropout > 0,
         sequence=sequence,
         attention=attention.value,
@@ -153,6 +157,7 @@ def workload_of(
         is_packed,
         longest_heldout,
         is_counted=quantization_is_counted(model) and rail is not Rail.MLX,
+        first_weights_bytes=adapter.first_weights_bytes if adapter else 0,
     )
 
 

@@ -10,9 +10,11 @@ import attrs
 from backprop.plan.decision import Decision, Problem, warning
 from backprop.plan.facts.dataset import DatasetFacts
 from backprop.plan.memory.objective import Objective
+from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.option import BoundOption, options_of, value_at
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import TrainingSettings, TrainMode
+from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.chosen import name_of, set_by
 from backprop.plan.training.kto_balance import check_balance, plan_balance
 
@@ -121,10 +123,10 @@ def _check_margin(plan: ObjectivePlan, origins: Origins) -> tuple[Problem, ...]:
 
 @attrs.frozen
 class _Refusal:
-    """A setting that some methods cannot go with."""
+    """Settings that some methods cannot go with."""
 
     methods: frozenset[Objective]
-    applies: Callable[[Any], bool]
+    applies: Callable[[TrainSettings], bool]
     why: str
     hint: str
 
@@ -133,43 +135,46 @@ _PREFERENCE = frozenset(Objective) - {Objective.SFT}
 _REFUSALS: Mapping[str, _Refusal] = {
     "training.mode": _Refusal(
         _PREFERENCE,
-        lambda mode: mode is TrainMode.FULL,
+        lambda asked: asked.training.mode is TrainMode.FULL,
         "trains an adapter, not every weight",
         "Use --mode lora, or --method sft.",
     ),
     "training.fp8": _Refusal(
-        _PREFERENCE, bool, "is not carried out in float8", "Leave out --fp8, or use --method sft."
+        _PREFERENCE,
+        lambda asked: asked.training.fp8,
+        "is not carried out in float8",
+        "Leave out --fp8, or use --method sft.",
     ),
     "data.reasoning_trace": _Refusal(
         _PREFERENCE,
-        bool,
+        lambda asked: asked.data.reasoning_trace,
         "compares answers, and traces are learned by sft alone",
         "Leave out --reasoning-trace, or use --method sft.",
     ),
     "lora.init_lora_weights": _Refusal(
         frozenset({Objective.KTO}),
-        lambda init: str(getattr(init, "value", init)) in ("pissa", "olora", "loftq"),
+        lambda asked: asked.lora.init_lora_weights is not AdapterInit.DEFAULT,
         "compares with the base model, and this start of the adapter changes the base",
         "Leave out --init-lora-weights, or use another --method.",
     ),
 }
-"""By configuration key; a key that no setting has refuses nothing."""
+"""By the configuration key of the setting that a refusal names."""
 _INERT: Mapping[str, bool] = {"data.train_on_prompt": True, "data.packing": True}
 """Switches without effect on preference methods, and the position that they are named in."""
 
 
-def check_objective(settings: Any, *, method: Objective, origins: Origins) -> tuple[Problem, ...]:
+def check_objective(settings: TrainSettings, *, origins: Origins) -> tuple[Problem, ...]:
     """What of the other settings does not go with the method, and what has no effect with it."""
-    return tuple(_against(settings, method, origins))
+    return tuple(_against(settings, settings.training.method, origins))
 
 
-def _against(settings: Any, method: Objective, origins: Origins) -> Iterator[Problem]:
+def _against(settings: TrainSettings, method: Objective, origins: Origins) -> Iterator[Problem]:
     others = {name for other, names in _OF_METHOD.items() if other is not method for name in names}
-    for bound in options_of(settings.__class__):
+    for bound in options_of(TrainSettings):
         value, origin = value_at(settings, bound), origins.of(bound.key)
         name = origin.name if origin else bound.flag
         refusal = _REFUSALS.get(bound.key)
-        if refusal is not None and method in refusal.methods and refusal.applies(value):
+        if refusal is not None and method in refusal.methods and refusal.applies(settings):
             message = f"--method {method.value} {refusal.why}."
             yield Problem("CONFIG_INVALID_SETTING", message, where=name, hint=refusal.hint)
         if _is_idle(bound, value, others, method, is_set=origin is not None):

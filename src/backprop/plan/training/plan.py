@@ -36,7 +36,6 @@ from backprop.plan.training.precision import PrecisionPlan
 from backprop.plan.training.rail import Rail, plan_rail
 from backprop.plan.training.throughput import ThroughputPlan, plan_throughput
 from backprop.plan.training.trackers import plan_trackers
-from backprop.plan.training.unsloth import plan_unsloth
 
 
 @attrs.frozen
@@ -126,7 +125,6 @@ def plan_train(settings: TrainSettings, facts: TrainFacts, *, origins: Origins) 
     return attrs.evolve(
         plan,
         tokenizer=tokenizer,
-        unsloth=plan_unsloth(settings, rail.value, facts.software, processes=facts.processes.count, origins=origins),
         warnings=(*problems, *thoughts),
         gguf_export=judge_gguf(model, tokenizer),
     )
@@ -174,6 +172,7 @@ def _accepted(
         offload=draft.full.offload,
         objective=draft.objective,
         trackers=plan_trackers(asked.report_to, place.rail),
+        unsloth=draft.unsloth,
     )
 
 

@@ -30,7 +30,10 @@ class Float8Plan:
 
 @attrs.frozen
 class PrecisionPlan:
-    """Formats of weights and arithmetic; adapters are float32, over a 4-bit base bfloat16 as TRL holds them."""
+    """Formats of weights and arithmetic; adapters are float32, over a 4-bit base bfloat16 as TRL holds them.
+
+    Where the loss is scaled they are float32 over that, too: torch unscales no bfloat16 gradients.
+    """
 
     load_in_4bit: Decision[bool]
     """NF4 with double quantization; the arithmetic is still done in ``compute``."""
@@ -45,6 +48,11 @@ class PrecisionPlan:
     def storage(self) -> NumberFormat:
         """The format of the weights that are not in 4 bits."""
         return self.held.value if self.held else self.compute.value
+
+    @property
+    def scales_loss(self) -> bool:
+        """The loss is scaled up before the backward pass, lest gradients in float16 underflow."""
+        return self.compute.value is NumberFormat.FLOAT16
 
     @property
     def weights(self) -> str:

@@ -9,10 +9,11 @@ from backprop.plan.facts.dataset import DataFacts, DatasetFacts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.train import TrainSettings
-from backprop.plan.training.batch import BatchPlan, UpdatePlan, plan_packing
+from backprop.plan.training.batch import BatchPlan, UpdatePlan
 from backprop.plan.training.facts import plan_sequence_length
 from backprop.plan.training.fit import FitPlan
 from backprop.plan.training.footprint import Place, Sequences
+from backprop.plan.training.packing import plan_packing
 
 
 @attrs.frozen
@@ -50,7 +51,13 @@ class SequencePlan:
 
 
 def plan_sequences(
-    settings: TrainSettings, place: Place, *, data: DataFacts, update: UpdatePlan, origins: Origins
+    settings: TrainSettings,
+    place: Place,
+    *,
+    data: DataFacts,
+    update: UpdatePlan,
+    uses_unsloth: bool,
+    origins: Origins,
 ) -> SequencePlan:
     """The length that the model and the user allow, and packing where it is of use."""
     longest = plan_sequence_length(
@@ -59,10 +66,12 @@ def plan_sequences(
     packing, packed_length = plan_packing(
         settings.data.packing,
         rail=place.rail,
+        model=place.model,
         data=data.train,
         sequence_length=longest.value,
         effective=update.effective,
         objective=settings.training.method,
+        uses_unsloth=uses_unsloth,
         origins=origins,
     )
     return SequencePlan(longest, packing, packed_length, settings.training.method)

@@ -12,6 +12,9 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.chosen import given
 from backprop.plan.training.rail import Rail
 
+LETS_ROWS_SEE = "Unsloth's attention goes by no positions: the rows of one sequence would see one another."
+"""It takes their lengths from its own collator (unsloth/models/llama.py, ``packed_seq_lengths``)."""
+
 
 def plan_unsloth(
     settings: TrainSettings, rail: Rail, software: SoftwareFacts, *, processes: int, origins: Origins
@@ -31,6 +34,8 @@ def plan_unsloth(
         return Decision(False, "first weights", "Unsloth begins an adapter at random.")
     if settings.lora.use_dora:
         return Decision(False, "DoRA", "Unsloth's kernels are for plain LoRA.")
+    if settings.data.packing and origins.of("data.packing"):
+        return Decision(False, "packing", LETS_ROWS_SEE)
     if processes > 1:
         return Decision(False, "several processes", "Unsloth is used by a single process alone.")
     return Decision(True, "installed", "Unsloth loads and patches the model; if it fails, transformers does.")
