@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from backprop.plan.decision import Problem
+from backprop.plan.facts.families import FAMILY_DEFAULTS
 
 ITEM_BYTES: Mapping[str, int] = {
     "float64": 8,
@@ -143,11 +144,8 @@ class BaseFacts:
         """The output head is the embedding."""
         inner = self.config.get("text_config")
         given = {**self.config, **(inner if isinstance(inner, Mapping) else {})}
-        return bool(given.get("tie_word_embeddings", _TIED_BY_DEFAULT.get(str(given.get("model_type")), False)))
-
-
-_TIED_BY_DEFAULT: Mapping[str, bool] = {"gemma": True, "gemma2": True, "gemma3_text": True, "smollm3": True}
-"""What transformers takes where the configuration is silent; False for the others."""
+        usual = FAMILY_DEFAULTS.get(str(given.get("model_type")), {})
+        return bool({**usual, **given}.get("tie_word_embeddings", False))
 
 
 def adapter_tensor(facts: TensorFacts) -> AdapterTensor:
