@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.command import Done, backprop, leftovers
 from tests.effects.export.peft_models import make_adapter
 from tests.hub_double import NOWHERE
-from tests.hub_push_double import READER, WRITER, PushHub, serving
+from tests.hub_push_double import READER, WRITER, PushHub, Repository, serving
 
 CARD = "---\nlibrary_name: peft\n---\n\n# Mine\n"
 
@@ -97,6 +97,17 @@ def test_a_private_repository_a_branch_and_a_message(hub: PushHub, tmp_path: Pat
     assert repository.commits == [("dev/one", "ci: 42")]
     assert repository.branches["main"] == {}
     assert "adapter_model.safetensors" in repository.branches["dev/one"]
+
+
+@pytest.mark.usefixtures("adapter")
+def test_nothing_that_is_to_be_private_goes_to_a_public_repository(hub: PushHub, tmp_path: Path) -> None:
+    hub.repositories["ann/mine"] = Repository(private=False)
+    done = push(hub, tmp_path, "lora", "--repo", "ann/mine", "--private")
+    assert code_of(done) == (1, "INPUT_VALIDATION_FAILED")
+    assert "is public" in done.data["problems"][0]["message"]
+    assert (hub.uploads(), hub.repositories["ann/mine"].commits) == (0, [])
+    hub.repositories["ann/mine"].private = True
+    assert push(hub, tmp_path, "lora", "--repo", "ann/mine", "--private").code == 0
 
 
 def test_a_directory_without_a_card_gets_one_unless_none_is_wanted(hub: PushHub, adapter: Path, tmp_path: Path) -> None:

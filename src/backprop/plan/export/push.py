@@ -144,6 +144,13 @@ def secret_problem(directory: str, name: str, secret: str) -> Problem:
     return Problem("HUB_PUSH_SECRET", message, where=name, hint="Take it out, and withdraw it where it was issued.")
 
 
+def public_problem(repo: str) -> Problem:
+    """INPUT_VALIDATION_FAILED for a repository that everybody can read and --private was given for."""
+    message = f"{repo} exists and is public, and --private makes only a new repository private; nothing was pushed."
+    hint = "Make it private in its settings on the Hub, name another with --repo, or leave --private out."
+    return Problem("INPUT_VALIDATION_FAILED", message, where="--private", hint=hint)
+
+
 @attrs.frozen
 class PushReport:
     """What stands on the Hub now."""
@@ -154,7 +161,7 @@ class PushReport:
     revision: str
     kind: Kind
     private: bool
-    """As asked; an existing repository stays as it is."""
+    """As asked; without it an existing repository stays as it is."""
     files: tuple[str, ...]
     left_out: tuple[str, ...]
     num_bytes: int
