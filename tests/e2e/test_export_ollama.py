@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backprop.effects.store.handover import TOKENIZER_FILES
+from backprop.plan.facts.model_files import TOKENIZER_FILES
 from tests.e2e.command import Done, backprop, leftovers
 from tests.effects.export.peft_models import make_adapter
 from tests.gguf_files import write_model

@@ -162,6 +162,27 @@ def test_the_adapters_own_tokenizer_and_template_go_along(base: Path, adapter: P
         assert Path(out, "chat_template.jinja").read_text() == "{{ messages }}"
 
 
+def test_of_two_tokenizers_none_is_made(base: Path, adapter: Path) -> None:
+    own = json.loads((base / "tokenizer_config.json").read_text())
+    (adapter / "tokenizer_config.json").write_text(json.dumps({**own, "chat_template": "{{ 'mine' }}"}))
+    shutil.copy(base / "tokenizer.json", adapter / "tokenizer.json")
+    assert (base / "chat_template.jinja").is_file()
+    out = exported(adapter, **MERGED).report.output
+    assert not Path(out, "chat_template.jinja").exists()
+    assert AutoTokenizer.from_pretrained(out).chat_template == "{{ 'mine' }}"
+
+
+def test_a_model_that_brings_its_own_code_keeps_it(base: Path, tmp_path: Path) -> None:
+    twin = Path(shutil.copytree(base, tmp_path / "twin"))
+    for name in ("modeling_own.py", "parts.py", "vocab.txt"):
+        (twin / name).write_text("x = 1\n")
+    out = Path(exported(twin, **MERGED).report.output)
+    assert {path.name for path in out.iterdir()} & {"modeling_own.py", "parts.py", "vocab.txt"} == {"vocab.txt"}
+    edit(twin / "config.json", auto_map={"AutoModelForCausalLM": "modeling_own.Own"})
+    out = Path(exported(twin, **MERGED).report.output)
+    assert {"modeling_own.py", "parts.py", "vocab.txt"} <= {path.name for path in out.iterdir()}
+
+
 def test_a_second_export_replaces_the_first_and_nothing_else_is_replaced(adapter: Path, base: Path) -> None:
     out = adapter / "merged"
     first = exported(adapter, **MERGED).report

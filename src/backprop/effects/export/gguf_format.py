@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from backprop.effects.export.llama_cpp import LlamaCppTools, convert, find_tools, quantize_file
-from backprop.effects.export.merged import files_of, throttled, write_merged
+from backprop.effects.export.merged import files_of, throttled, tokenizer_directory, write_merged
 from backprop.effects.export.quantizers import Quantizer, find_quantizer
 from backprop.effects.export.staging import check_output, staged
 from backprop.effects.probe.gguf_tokenizer import observe_gguf_tokenizer
@@ -98,15 +98,6 @@ def _plan_file(
         quantization=quantization,
         has_k_quants=quantizer.has_k_quants,
     )
-
-
-def tokenizer_directory(plan: ExportPlan) -> str:
-    """Where the tokenizer and the template of the training stand: beside the adapter, or with the base."""
-    own = plan.adapter.directory if plan.adapter else None
-    if own is not None and (Path(own) / "tokenizer.json").is_file():
-        return own
-    assert plan.merge is not None
-    return plan.merge.base.directory
 
 
 def _missing_quantizer(quantization: Quantization, tools: LlamaCppTools) -> tuple[Problem, ...]:

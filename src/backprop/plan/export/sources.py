@@ -136,7 +136,7 @@ class BaseFacts:
     config: Mapping[str, Any]
     tensors: tuple[TensorFacts, ...]
     other_files: tuple[str, ...] = ()
-    """Names of the files beside the weights that belong to the model: configuration, tokenizer, template, licence."""
+    """Names of the files beside the weights that belong to it: configuration, tokenizer, template, licence, code."""
     commit: str | None = None
 
     @property
