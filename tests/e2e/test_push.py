@@ -267,3 +267,19 @@ def test_an_export_is_pushed_when_it_is_asked_for(hub: PushHub, tmp_path: Path) 
     assert code_of(both) == (1, "INPUT_VALIDATION_FAILED")
     none = backprop(*arguments[:5], "out2", *arguments[6:], cwd=tmp_path, **variables)
     assert code_of(none) == (2, "HUB_PUSH_AUTH")
+
+
+@pytest.mark.parametrize(("format", "flags"), [("merged", ("--include-base",)), ("lora", ())])
+@pytest.mark.usefixtures("adapter")
+def test_an_export_that_cannot_be_pushed_stands_and_is_gone_on_from(
+    hub: PushHub, tmp_path: Path, format: str, flags: tuple[str, ...]
+) -> None:
+    arguments = ("export", "lora", "--format", format, "-o", "out", "--push", "ann/mine", "--json")
+    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": WRITER}
+    hub.failures["/commit/"] = [500] * 50
+    done = backprop(*arguments, cwd=tmp_path, **variables)
+    assert code_of(done) == (69, "HUB_PUSH_NETWORK")
+    command = done.data["problems"][0]["hint"].partition("`backprop push ")[2].partition("`")[0].split()
+    assert command == ["out", "--repo", "ann/mine", *flags]
+    hub.failures.clear()
+    assert push(hub, tmp_path, *command).code == 0

@@ -42,6 +42,7 @@ def _warnings(settings: ExportSettings) -> Iterator[Problem]:
         ("--ollama-name", settings.ollama_name and not (settings.ollama or asked is adapter), "without --ollama"),
         ("--base-model", settings.base_model and asked is not adapter, f"with --format {asked.value}"),
         ("--adapter-tag", settings.adapter_tag and asked is not adapter, f"with --format {asked.value}"),
+        ("--adapter-tag", settings.adapter_tag and settings.ollama_name and asked is adapter, "beside --ollama-name"),
         ("--hub-token", settings.hub_token and settings.push is None, "without --push"),
         ("--hub-token-file", settings.hub_token_file and settings.push is None, "without --push"),
         ("--base", settings.base and asked is ExportFormat.LORA, "with --format lora"),

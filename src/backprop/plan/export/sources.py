@@ -148,6 +148,15 @@ class BaseFacts:
         return bool({**usual, **given}.get("tie_word_embeddings", False))
 
 
+@attrs.frozen
+class BaseShape:
+    """A base of which the configuration alone is looked at."""
+
+    name: str
+    """As the user or the adapter names it."""
+    config: Mapping[str, Any]
+
+
 def adapter_tensor(facts: TensorFacts) -> AdapterTensor:
     """The place of a tensor by its name in an adapter's file, ``base_model.model.MODULE.lora_A.weight``."""
     name = facts.name.removeprefix(_PREFIX)
