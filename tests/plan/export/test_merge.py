@@ -201,6 +201,9 @@ def test_a_quantized_base_is_refused() -> None:
         ({"lora_alpha": None}, '"lora_alpha"'),
         ({"lora_alpha": math.nan}, '"lora_alpha"'),
         ({"rank_pattern": {"(": 3}}, "no pattern"),
+        ({"rank_pattern": {"q_proj": 0}}, '"rank_pattern"'),
+        ({"rank_pattern": {"q_proj": 4.5}}, '"rank_pattern"'),
+        ({"kasa_config": {"beta": 1e-4}}, "KaSA"),
         ({"rank_pattern": [3]}, '"rank_pattern"'),
     ],
 )

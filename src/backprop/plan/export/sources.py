@@ -177,10 +177,10 @@ def adapter_facts(directory: str, config: Mapping[str, Any], tensors: tuple[Tens
         directory=directory,
         base_name=config.get("base_model_name_or_path") or None,
         base_commit=config.get("revision") or None,
-        rank=_whole(config, "r"),
+        rank=_whole(config.get("r"), "r"),
         alpha=_number(config.get("lora_alpha"), "lora_alpha"),
         tensors=tuple(adapter_tensor(tensor) for tensor in tensors),
-        rank_pattern=tuple((str(k), int(_number(v, "rank_pattern"))) for k, v in _pattern(config, "rank_pattern")),
+        rank_pattern=tuple((str(k), _whole(v, "rank_pattern")) for k, v in _pattern(config, "rank_pattern")),
         alpha_pattern=tuple((str(k), _number(v, "alpha_pattern")) for k, v in _pattern(config, "alpha_pattern")),
         use_rslora=config.get("use_rslora") is True,
         use_dora=config.get("use_dora") is True,
@@ -202,6 +202,8 @@ _UNMERGEABLE = {
     "alora_invocation_tokens": "is an activated LoRA, which works only after its invocation tokens",
     "arrow_config": "is an Arrow mixture of adapters",
     "use_bdlora": "is a block-diagonal LoRA adapter",
+    "kasa_config": "is a KaSA adapter, which fits a truncated copy of its base",
+    "monteclora_config": "is a MonteCLoRA adapter",
 }
 
 
@@ -229,8 +231,7 @@ def _pattern(config: Mapping[str, Any], key: str) -> tuple[tuple[Any, Any], ...]
     return tuple(value.items())
 
 
-def _whole(config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
+def _whole(value: object, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'has no usable "{key}" (found {value!r})')
     return value
