@@ -58,10 +58,10 @@ def check_file(plan: GgufPlan, path: Path) -> Check:
 def _same(found: Any, entry: Entry) -> bool:
     match entry.kind:
         case Kind.FLOAT32:
-            return bool(np.float32(found) == np.float32(str(entry.value)))
+            return isinstance(entry.value, float) and bool(np.float32(found) == np.float32(entry.value))
         case Kind.FLOAT32S:
             return np.array_equal(np.asarray(found, np.float32), np.asarray(entry.value, np.float32))
-        case Kind.STRINGS | Kind.INT32S | Kind.BOOLS:
+        case Kind.STRINGS | Kind.INT32S:
             return tuple(found) == entry.value
         case Kind.UINT32 | Kind.BOOL | Kind.STRING:
             return bool(found == entry.value)
