@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.command import Done, backprop, leftovers
 from tests.effects.export.peft_models import make_adapter
+from tests.gguf_files import write_model
 from tests.hub_double import NOWHERE
 from tests.hub_push_double import READER, WRITER, PushHub, Repository, serving
 
@@ -149,6 +150,17 @@ def test_a_secret_never_leaves(hub: PushHub, adapter: Path, tmp_path: Path, name
     assert hub.requests == []
     for secret in (READER, "abcdefghij0123456789", "secret123", "0123456789abcdef"):
         assert secret not in done.stdout + done.stderr
+
+
+def test_a_secret_in_the_template_of_a_gguf_file_never_leaves(hub: PushHub, tmp_path: Path) -> None:
+    (tmp_path / "gguf").mkdir()
+    write_model(tmp_path / "gguf" / "m.gguf", template="{# sk-proj-abcdefghij0123456789 #}")
+    done = push(hub, tmp_path, "gguf", "--repo", "ann/mine", "--include-base")
+    assert code_of(done) == (1, "HUB_PUSH_SECRET")
+    assert hub.requests == []
+    write_model(tmp_path / "gguf" / "m.gguf")
+    assert push(hub, tmp_path, "gguf", "--repo", "ann/mine", "--include-base").code == 0
+    assert set(hub.repositories["ann/mine"].branches["main"]) == {"m.gguf", "README.md"}
 
 
 def test_a_whole_model_needs_to_be_meant(hub: PushHub, model: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import attrs
 import huggingface_hub
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from backprop.effects.probe.gguf_file import observe_gguf
 from backprop.plan.decision import Problem, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event, Stage
@@ -77,7 +79,7 @@ def _token_in(path: Path) -> tuple[str, tuple[Problem, ...]]:
         raise BackpropError(problem) from wrong
     if not text:
         raise BackpropError(Problem("INPUT_VALIDATION_FAILED", f"{path} is empty.", where="--token-file"))
-    if not mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if os.name == "nt" or not mode & (stat.S_IRWXG | stat.S_IRWXO):  # Windows says of every file that others may
         return text, ()
     message = f"{path} has mode {mode:04o}: others on this machine can read the token in it."
     return text, (warning("INPUT_TOKEN_FILE_OPEN", message, hint=f"Run chmod 600 {path}"),)
@@ -95,7 +97,9 @@ def check_secrets(plan: PushPlan) -> None:
 
 
 def _readable(path: Path) -> str:
-    """A file's text; of safetensors what the header says beside the tensors."""
+    """A file's text; of weights what the header says beside the tensors, in GGUF files the chat template."""
+    if path.suffix == ".gguf":
+        return "\n".join(f"{key}: {value}" for key, value in observe_gguf(path).metadata.items())
     try:
         if is_text(path.name):
             return path.read_text("utf-8", errors="replace")
