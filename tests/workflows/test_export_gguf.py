@@ -90,6 +90,7 @@ def test_an_adapter_becomes_one_file_that_is_proved(adapter: Path) -> None:
     (file,) = Path(report.output).glob("*.gguf")
     assert file.name == "adapter-q8_0.gguf"
     checks = {check.name: check.result for check in report.checks}
+    assert "rows" in checks["values of sampled rows"]
     assert checks["tokens of prompts"].startswith("3 of 3")
     assert checks["chat template"].startswith("3 of 3")
     assert "cosine 0.99" in checks["next tokens in llama.cpp"]
@@ -174,7 +175,9 @@ def test_k_quants_can_be_left_to_llama_quantize(adapter: Path, tmp_path: Path, m
     without_k_quants(monkeypatch)
     root = clone(tmp_path, "")
     quantizing(root, COPY)
-    report = exported(adapter, "q4_k_m", llama_cpp_path=root, verify=False).report
+    monkeypatch.setattr(gguf_verify, "is_available", lambda: False)
+    report = exported(adapter, "q4_k_m", llama_cpp_path=root).report
+    assert report.checks[0].name == "values of sampled rows"
     (file,) = Path(report.output).glob("*.gguf")
     assert gguf.GGUFReader(file).fields["general.file_type"].contents() == 1
 

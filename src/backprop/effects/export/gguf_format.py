@@ -27,6 +27,7 @@ from backprop.plan.settings.verbs.export import Quantization
 
 _WRITER = "backprop.effects.export.gguf"
 _VERIFIER = "backprop.effects.export.gguf_verify"
+_READER = "backprop.effects.export.gguf_read_back"
 Emit = Callable[[Event], None]
 
 
@@ -146,11 +147,14 @@ def _prove(
     plan: ExportPlan, prepared: Prepared, target: Path, emit: Emit
 ) -> tuple[tuple[Check, ...], tuple[Problem, ...]]:
     emit(Stage("verifying"))
-    verifier: Any = import_module(_VERIFIER)
+    reader: Any = import_module(_READER)
     checks = []
     if prepared.gguf is not None and prepared.through is None:
-        checks.append(verifier.check_file(prepared.gguf, target))
+        checks.append(reader.check_header(prepared.gguf, target))
     if not plan.verify:
         return tuple(checks), ()
+    if prepared.gguf is not None:
+        checks.append(reader.check_values(prepared.gguf, plan.merge, target))
+    verifier: Any = import_module(_VERIFIER)
     compared, warnings = verifier.compare(plan, target, prepared.tokenizer)
     return (*checks, *compared), warnings

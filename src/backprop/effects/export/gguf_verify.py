@@ -1,4 +1,4 @@
-"""Proof of a GGUF file: read back by the gguf package, then loaded in llama.cpp and asked what comes next."""
+"""Proof of a GGUF file by llama.cpp itself: loaded there, and asked what comes next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import gguf
 import numpy as np
 import numpy.typing as npt
 import psutil
@@ -21,8 +20,6 @@ from backprop.plan.data.conversation import RowError
 from backprop.plan.decision import Problem, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.export.gguf.agreement import PROMPTS, Agreement, judge
-from backprop.plan.export.gguf.metadata import Entry, Kind
-from backprop.plan.export.gguf.plan import GgufPlan
 from backprop.plan.export.merge import MergePlan
 from backprop.plan.export.plan import Check, ExportPlan
 from backprop.plan.quantity import gib
@@ -30,41 +27,6 @@ from backprop.plan.quantity import gib
 Logits = npt.NDArray[np.float64]
 _CODE = "RUNTIME_GGUF_EXPORT_FAILED"
 _REFERENCE = ("torch", "transformers", "peft")
-
-
-def check_file(plan: GgufPlan, path: Path) -> Check:
-    """Every key, tensor, shape, type and place in the file is the planned one. Raises RUNTIME_GGUF_EXPORT_FAILED."""
-    try:
-        reader = gguf.GGUFReader(path)
-    except (ValueError, IndexError, KeyError, OSError) as damage:
-        raise _failed(path, f"it cannot be read back: {damage}") from damage
-    for entry in plan.metadata:
-        field = reader.fields.get(entry.key)
-        if field is None or not _same(field.contents(), entry):
-            raise _failed(path, f"{entry.key} is not what was planned")
-    found = {t.name: (tuple(t.shape[::-1].tolist()), int(t.tensor_type), int(t.data_offset)) for t in reader.tensors}
-    begin = int(reader.data_offset)
-    planned = {
-        t.name: (t.shape, t.type.number, begin + offset) for t, offset in zip(plan.tensors, plan.offsets(), strict=True)
-    }
-    if found != planned:
-        name = sorted(name for name in {*found, *planned} if found.get(name) != planned.get(name))[0]
-        raise _failed(path, f"{name} is {found.get(name)} for {planned.get(name)}")
-    if path.stat().st_size != begin + plan.data_bytes:
-        raise _failed(path, f"it has {path.stat().st_size} bytes for {begin + plan.data_bytes}")
-    return Check("metadata and tensors", f"{len(plan.metadata)} keys and {len(planned)} tensors as planned")
-
-
-def _same(found: Any, entry: Entry) -> bool:
-    match entry.kind:
-        case Kind.FLOAT32:
-            return isinstance(entry.value, float) and bool(np.float32(found) == np.float32(entry.value))
-        case Kind.FLOAT32S:
-            return np.array_equal(np.asarray(found, np.float32), np.asarray(entry.value, np.float32))
-        case Kind.STRINGS | Kind.INT32S:
-            return tuple(found) == entry.value
-        case Kind.UINT32 | Kind.BOOL | Kind.STRING:
-            return bool(found == entry.value)
 
 
 @attrs.frozen
@@ -176,7 +138,3 @@ def _torch_logits(merge: MergePlan, prompts: Sequence[Sequence[int]]) -> list[Lo
     adapter = merge.adapter.directory if merge.adapter else None
     found: list[Logits] = reference.next_token_logits(merge.base.directory, adapter, prompts)
     return found
-
-
-def _failed(path: Path, what: str) -> BackpropError:
-    return BackpropError(Problem(_CODE, f"{path.name} was not written as planned: {what}."))
