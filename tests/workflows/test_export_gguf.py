@@ -182,6 +182,29 @@ def test_k_quants_can_be_left_to_llama_quantize(adapter: Path, tmp_path: Path, m
     assert gguf.GGUFReader(file).fields["general.file_type"].contents() == 1
 
 
+def test_room_is_asked_for_all_that_stands_on_the_disk_at_once(
+    adapter: Path, mamba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def note(*_: Any, num_bytes: int, **__: Any) -> tuple[Problem, ...]:
+        asked.append(num_bytes)
+        return ()
+
+    monkeypatch.setattr(gguf_format, "check_output", note)
+    root = clone(tmp_path, "open(__import__('sys').argv[3], 'w').write('made')")
+    quantizing(root, COPY)
+    for quantization in ("q4_k_m", "f16"):
+        exported(adapter, quantization, verify=False)
+    without_k_quants(monkeypatch)
+    exported(adapter, "q4_k_m", llama_cpp_path=root, verify=False)
+    exported(mamba, "f16", llama_cpp_path=root, verify=False)
+    small, plain, both, converted = asked
+    assert small < plain
+    assert both > plain + 0.9 * small
+    assert converted > plain + (mamba / "model.safetensors").stat().st_size * 0.9
+
+
 def test_a_tokenizer_without_its_like_in_llama_cpp_is_refused(base: Path, tmp_path: Path) -> None:
     directory = shutil.copytree(base, tmp_path / "other")
     other = {"type": "Sequence", "pretokenizers": [{"type": "Punctuation", "behavior": "Isolated"}]}

@@ -40,6 +40,8 @@ class Prepared:
     tokenizer: ChatTokenizer | None
     gguf: GgufPlan | None
     """None when llama.cpp's own converter does it."""
+    num_bytes: int
+    """That stand on the disk at once."""
     through: Quantization | None = None
     """What is written first, for llama-quantize to make the quantization of; None when no such step is needed."""
 
@@ -49,8 +51,7 @@ def check_gguf(plan: ExportPlan) -> tuple[Problem, ...]:
     prepared = prepare(plan)
     if isinstance(prepared, Refused):
         return prepared.problems
-    size = plan.source_bytes if prepared.gguf is None else prepared.gguf.data_bytes
-    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=size)
+    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=prepared.num_bytes)
     return (*(prepared.gguf.warnings if prepared.gguf else ()), *room)
 
 
@@ -62,11 +63,8 @@ def prepare(plan: ExportPlan) -> Prepared | Refused:
     tokenizer = observe_tokenizer(tokenizer_directory(plan), chat_template=None)
     unknown = check_family(str(merge.base.config.get("model_type")))
     if unknown is not None:
-        if tools.converter is None:
-            return Refused((unknown,))
-        missing = _missing_quantizer(plan.quantization, tools) if plan.quantization is not Quantization.F16 else ()
         chat = None if isinstance(tokenizer, Absent) else tokenizer
-        return Refused(missing) if missing else Prepared(quantizer, tools, chat, None, Quantization.F16)
+        return Refused((unknown,)) if tools.converter is None else _by_converter(plan, quantizer, tools, chat)
     if isinstance(tokenizer, Absent):
         return Refused((tokenizer.problem,))
     if importlib.util.find_spec("gguf") is None:
@@ -75,11 +73,26 @@ def prepare(plan: ExportPlan) -> Prepared | Refused:
     by_program = needs_k_quants(plan.quantization) and not quantizer.has_k_quants
     if by_program and (missing := _missing_quantizer(plan.quantization, tools)):
         return Refused(missing)
-    through = Quantization.F16 if by_program else None
-    planned = _plan_file(plan, tokenizer, through or plan.quantization, quantizer)
+    planned = _plan_file(plan, tokenizer, plan.quantization, quantizer)
     if isinstance(planned, Refused):
         return planned
-    return Prepared(quantizer, tools, tokenizer, planned, through)
+    if not by_program:
+        return Prepared(quantizer, tools, tokenizer, planned, planned.data_bytes)
+    first = _plan_file(plan, tokenizer, Quantization.F16, quantizer)
+    assert not isinstance(first, Refused), "what is refused is refused for every type"
+    return Prepared(quantizer, tools, tokenizer, first, first.data_bytes + planned.data_bytes, Quantization.F16)
+
+
+def _by_converter(
+    plan: ExportPlan, quantizer: Quantizer, tools: LlamaCppTools, tokenizer: ChatTokenizer | None
+) -> Prepared | Refused:
+    """llama.cpp's converter reads a merged model while it writes a file in 16 bits, which may be quantized after."""
+    missing = _missing_quantizer(plan.quantization, tools) if plan.quantization is not Quantization.F16 else ()
+    if missing:
+        return Refused(missing)
+    assert plan.merge is not None
+    num_bytes = plan.source_bytes + 2 * sum(entry.source.size for entry in plan.merge.entries)
+    return Prepared(quantizer, tools, tokenizer, None, num_bytes, Quantization.F16)
 
 
 def _plan_file(
