@@ -178,6 +178,7 @@ def test_an_adapter_is_merged_into_its_base_for_the_push_alone(hub: PushHub, tmp
     files = hub.repositories["ann/mine"].branches["main"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
     assert "adapter_model.safetensors" not in files
+    assert "# mine" in files["README.md"].decode()
     assert leftovers(tmp_path) == []
 
 

@@ -142,10 +142,15 @@ class BaseFacts:
     @property
     def is_tied(self) -> bool:
         """The output head is the embedding."""
-        inner = self.config.get("text_config")
-        given = {**self.config, **(inner if isinstance(inner, Mapping) else {})}
-        usual = FAMILY_DEFAULTS.get(str(given.get("model_type")), {})
-        return bool({**usual, **given}.get("tie_word_embeddings", False))
+        return ties_head(self.config)
+
+
+def ties_head(config: Mapping[str, Any]) -> bool:
+    """Whether the output head of a model with this ``config.json`` is its embedding."""
+    inner = config.get("text_config")
+    given = {**config, **(inner if isinstance(inner, Mapping) else {})}
+    usual = FAMILY_DEFAULTS.get(str(given.get("model_type")), {})
+    return bool({**usual, **given}.get("tie_word_embeddings", False))
 
 
 @attrs.frozen
