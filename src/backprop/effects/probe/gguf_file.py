@@ -14,6 +14,7 @@ import attrs
 
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
+from backprop.plan.export.gguf.ggml import GgmlType
 from backprop.plan.export.gguf_file import GgufFile, GgufTensor
 
 MAGIC = b"GGUF"
@@ -25,11 +26,10 @@ _KEPT = frozenset({_TOKENS, _TOKEN_TYPES})
 _SPECIAL = frozenset({3, 4})
 """Token types: control, user-defined."""
 _LONGEST_TEXT = 64 * 2**20
-_BLOCKS = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
-    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2),
-}  # fmt: skip
-"""Elements and bytes of a block by the number of the type; those that are missing are not checked for their size."""
+_BLOCKS = {kind.number: (kind.block_size, kind.block_bytes) for kind in GgmlType} | {3: (32, 20), 30: (1, 2)}
+"""Elements and bytes of a block by the number of the type; those that are missing are not checked for their size.
+
+Beside those that are written Q4_1 and BF16."""
 
 
 class Damaged(ValueError):
