@@ -124,6 +124,21 @@ def test_a_file_that_computes_something_else_is_not_kept(adapter: Path, monkeypa
     assert "computes something else" in problem.message
 
 
+def test_a_model_that_torch_cannot_compute_is_exported_and_not_compared(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't allocate memory: you tried to allocate 99 bytes\nat line 7")
+
+    monkeypatch.setattr(gguf_verify, "_torch_logits", fail)
+    checks = {check.name: check.result for check in exported(adapter).report.checks}
+    told = checks["next tokens in llama.cpp"]
+    assert told.startswith("not compared: transformers and PEFT cannot compute it: can't allocate memory")
+    assert "line 7" not in told
+
+
 def test_a_family_outside_the_table_is_refused_before_any_work(mamba: Path) -> None:
     problem = problem_of(mamba)
     assert problem.code == "INPUT_EXPORT_UNSUPPORTED"

@@ -23,6 +23,7 @@ from backprop.plan.export.gguf.agreement import PROMPTS, Agreement, judge
 from backprop.plan.export.merge import MergePlan
 from backprop.plan.export.plan import Check, ExportPlan
 from backprop.plan.quantity import gib
+from backprop.plan.redaction import redact
 
 Logits = npt.NDArray[np.float64]
 _CODE = "RUNTIME_GGUF_EXPORT_FAILED"
@@ -130,7 +131,10 @@ def _reference_logits(plan: ExportPlan, prompts: Sequence[Sequence[int]]) -> lis
     free = psutil.virtual_memory().available
     if needed > free:
         return f"the model itself would need {gib(needed)} of memory, and {gib(free)} are free"
-    return _torch_logits(merge, prompts)
+    try:
+        return _torch_logits(merge, prompts)
+    except Exception as error:  # what they raise is theirs to say; the file is none the worse for it
+        return f"transformers and PEFT cannot compute it: {redact(str(error).strip().partition(chr(10))[0])}"
 
 
 def _torch_logits(merge: MergePlan, prompts: Sequence[Sequence[int]]) -> list[Logits]:
