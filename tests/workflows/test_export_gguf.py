@@ -13,6 +13,7 @@ import gguf
 import pytest
 
 from backprop.effects.export import gguf_format, gguf_verify
+from backprop.effects.export.llama_server import LlamaCpp
 from backprop.effects.export.quantizers import Quantizer, find_quantizer
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -137,6 +138,37 @@ def test_a_model_that_torch_cannot_compute_is_exported_and_not_compared(
     told = checks["next tokens in llama.cpp"]
     assert told.startswith("not compared: transformers and PEFT cannot compute it: can't allocate memory")
     assert "line 7" not in told
+
+
+def refusing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp refuses one kind of question."""
+    ask = LlamaCpp._ask
+
+    def answer(server: LlamaCpp, asked: str, body: Any) -> Any:
+        if asked == path:
+            raise OSError("llama.cpp answered 500: no")
+        return ask(server, asked, body)
+
+    monkeypatch.setattr(LlamaCpp, "_ask", answer)
+
+
+def test_a_template_that_llama_cpp_refuses_is_a_warning(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    refusing("/apply-template", monkeypatch)
+    outcome = exported(adapter)
+    assert outcome.report is not None
+    assert ["otherwise than the training template" in problem.message for problem in outcome.problems] == [True]
+
+
+def test_a_file_that_llama_cpp_cannot_use_is_not_kept_unless_nothing_is_verified(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+    refusing("/completion", monkeypatch)
+    problem = problem_of(adapter)
+    assert (problem.code, "answered 500" in problem.message) == ("RUNTIME_GGUF_EXPORT_FAILED", True)
+    assert "--no-verify" in problem.hint
+    assert exported(adapter, verify=False).report is not None
 
 
 def test_a_family_outside_the_table_is_refused_before_any_work(mamba: Path) -> None:

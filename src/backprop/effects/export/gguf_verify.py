@@ -97,10 +97,18 @@ def _compare_text(
     if same_ids < len(prompts):
         problems.append(_differs("llama.cpp cuts prompts into other tokens than the model was trained on."))
     if tokenizer.has_template:
-        same_text = sum(server.render(prompt.messages) == prompt.text for prompt in prompts)
+        same_text = sum(_renders(server, prompt) for prompt in prompts)
         checks.append(Check("chat template", f"{same_text} of {len(prompts)} prompts as in training"))
         if same_text < len(prompts):
             problems.append(_differs("llama.cpp writes conversations otherwise than the training template."))
+
+
+def _renders(server: LlamaCpp, prompt: _Prompt) -> bool:
+    """Whether the file's template writes the prompt in llama.cpp, which knows less of Jinja and may refuse it."""
+    try:
+        return server.render(prompt.messages) == prompt.text
+    except OSError:
+        return False
 
 
 def _differs(message: str) -> Problem:
