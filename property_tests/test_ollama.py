@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.go_template import prompt_of
+from tests.modelfile_text import modelfile_text
 
 from backprop.plan.decision import Problem
-from backprop.plan.export.modelfile import Modelfile, modelfile_text, parse_modelfile
+from backprop.plan.export.modelfile import Modelfile, parse_modelfile
 from backprop.plan.export.ollama_name import OllamaName, is_on_shelf, parse_name, part_from, shelf_name
 from backprop.plan.export.turn_format import TurnFormat, derive_turns, go_template
 

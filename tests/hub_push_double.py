@@ -129,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = path.removeprefix("/api/models/").partition("/revision/")[0]
         if name not in self.state.repositories:
             return 404, {"error": "Repository not found"}
-        return 200, {"id": name, "sha": "c0ffee" + "0" * 34, "siblings": []}
+        private = self.state.repositories[name].private
+        return 200, {"id": name, "sha": "c0ffee" + "0" * 34, "siblings": [], "private": private}
 
     def _post(self, path: str, body: bytes) -> tuple[int, Mapping[str, Any]]:
         for pattern, handle in _POSTS:

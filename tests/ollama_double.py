@@ -35,6 +35,8 @@ class OllamaDouble:
     """What /api/create was asked."""
     cut_uploads: int = 0
     """So many uploads lose their connection in the middle."""
+    cut_answers: int = 0
+    """So many uploads are taken, and the answer loses its connection in the middle."""
     cut_stream: bool = False
     """The next creation stops without success."""
     stream_error: str = ""
@@ -155,6 +157,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(400, "digest mismatch")
         else:
             self.state.blobs[digest] = content
+            if self.state.cut_answers:
+                self.state.cut_answers -= 1
+                self.send_response(201)
+                self.send_header("Content-Length", "100")
+                self.end_headers()
+                self.close_connection = True
+                return
             self._send(201, b"")
 
     def _show(self, name: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from backprop.effects.store.handover import TOKENIZER_FILES
+from backprop.plan.facts.model_files import TOKENIZER_FILES
 from tests.e2e.command import Done, backprop, leftovers
 from tests.effects.export.peft_models import make_adapter
 from tests.gguf_files import write_model
@@ -98,6 +100,65 @@ def test_what_cannot_work_changes_nothing_on_the_server(
     assert said in done.data["problems"][0]["message"]
     assert (double.models, double.uploads(), double.pulled) == (before, 0, [])
     assert leftovers(tmp_path) == []
+    if "--adapter-tag" in flags:
+        assert not (tmp_path / "out").exists(), "told before any work"
+
+
+def test_an_adapter_whose_base_has_moved_is_shelved_with_base(
+    double: OllamaDouble, adapter: str, model: str, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(adapter, tmp_path / "moved"))
+    config = json.loads((moved / "adapter_config.json").read_text())
+    (moved / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(tmp_path / "no")}))
+    lost = export(double, str(moved), tmp_path, "--base-model", "base", "--json")
+    assert (lost.code, lost.data["problems"][0]["where"]) == (1, "--base")
+    found = export(double, str(moved), tmp_path, "--base-model", "base", "--base", model, "--json")
+    assert (found.code, found.data["base"], found.data["ollama_name"]) == (0, model, "base:moved")
+
+
+def test_an_adapter_without_a_tokenizer_speaks_as_its_base_does(
+    double: OllamaDouble, model: str, tmp_path: Path
+) -> None:
+    bare = make_adapter(Path(model), tmp_path / "bare")
+    done = export(double, str(bare), tmp_path, "--base-model", "base", "--json")
+    assert done.code == 0, done.stdout
+    assert "template" not in double.bodies[-1]
+    assert [problem["code"] for problem in done.data["problems"]] == ["INPUT_CHAT_TEMPLATE_MISSING"]
+    assert "that of base:latest" in done.data["problems"][0]["message"]
+    assert done.data["checks"] == []
+
+
+def test_a_tag_beside_a_name_has_no_effect_and_is_told(double: OllamaDouble, adapter: str, tmp_path: Path) -> None:
+    flags = ("--base-model", "base", "--adapter-tag", "a", "--ollama-name", "mine", "--json")
+    done = export(double, adapter, tmp_path, *flags)
+    assert done.data["ollama_name"] == "mine"
+    assert [problem["where"] for problem in done.data["problems"]] == ["--adapter-tag"]
+
+
+def test_an_export_that_ollama_does_not_take_stands_and_is_gone_on_from(
+    double: OllamaDouble, tuned: Path, tmp_path: Path
+) -> None:
+    double.stream_error = "no space left on device"
+    arguments = ("export", str(tuned), "-f", "gguf", "-q", "q8_0", "-o", "out", "--ollama", "--no-verify", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (done.code, done.data["problems"][0]["code"]) == (2, "DEP_OLLAMA_REGISTRATION_FAILED")
+    assert "The export stands in out." in done.data["problems"][0]["message"]
+    double.stream_error = ""
+    command = done.data["problems"][0]["hint"].partition("`backprop ollama register")[2].partition("`")[0]
+    again = backprop("ollama", "register", *shlex.split(command), "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (again.code, again.data["name"]) == (0, "out:latest")
+
+
+def test_a_template_that_ollama_cannot_write_is_told_before_the_export(
+    double: OllamaDouble, tuned: Path, tmp_path: Path
+) -> None:
+    odd = Path(shutil.copytree(tuned, tmp_path / "odd"))
+    counting = "{% for m in messages %}{{ loop.index }}{{ m['role'] }}{{ m['content'] }}{% endfor %}"
+    (odd / "chat_template.jinja").write_text(counting)
+    arguments = ("export", str(odd), "-f", "gguf", "-o", "out", "--ollama", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (done.code, done.data["problems"][0]["code"]) == (1, "INPUT_CHAT_TEMPLATE_INVALID")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_daemon_that_is_down_is_told_before_any_work(adapter: str, tmp_path: Path) -> None:
@@ -128,6 +189,19 @@ def test_an_adapter_directory_is_merged_quantized_and_registered(
     assert done.data["path"].endswith("q4_k_m.gguf")
     assert set(double.bodies[-1]) >= {"files", "template", "parameters"}
     assert "mine:latest" in double.models
+
+
+@pytest.mark.parametrize(
+    "flags", [("--name", "my model"), ("--name", "taken", "--no-overwrite"), ("--modelfile", "missing")]
+)
+def test_what_cannot_be_registered_is_told_before_an_adapter_is_exported(
+    double: OllamaDouble, tuned: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    double.add("taken:latest")
+    adapter = Path(shutil.copytree(tuned, tmp_path / "adapter", ignore=shutil.ignore_patterns("gguf")))
+    done = backprop("ollama", "register", "adapter", *flags, "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (done.code, done.data["problems"][0]["code"]) == (1, "INPUT_VALIDATION_FAILED")
+    assert not (adapter / "gguf").exists()
 
 
 def test_a_gguf_export_is_registered_on_the_way(double: OllamaDouble, tuned: Path, tmp_path: Path) -> None:

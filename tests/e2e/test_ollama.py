@@ -249,6 +249,14 @@ def test_an_upload_that_is_cut_is_tried_again(double: OllamaDouble, tmp_path: Pa
     assert double.uploads() == 2
 
 
+def test_an_upload_whose_answer_is_cut_is_asked_for_again(double: OllamaDouble, tmp_path: Path) -> None:
+    write_model(tmp_path / "m.gguf")
+    double.cut_answers = 1
+    done = ask(double, tmp_path, "register", "m.gguf")
+    assert done.code == 0, done.stderr
+    assert double.uploads() == 1
+
+
 def test_a_server_that_refuses_an_upload_says_why(double: OllamaDouble, tmp_path: Path) -> None:
     write_model(tmp_path / "m.gguf", shapes={"blk.0.attn_q.weight": (2048, 4096)})
     double.refuse_uploads = 507

@@ -11,8 +11,9 @@ import pytest
 
 from tests.e2e.command import Done, backprop, leftovers
 from tests.effects.export.peft_models import make_adapter
+from tests.gguf_files import write_model
 from tests.hub_double import NOWHERE
-from tests.hub_push_double import READER, WRITER, PushHub, serving
+from tests.hub_push_double import READER, WRITER, PushHub, Repository, serving
 
 CARD = "---\nlibrary_name: peft\n---\n\n# Mine\n"
 
@@ -99,6 +100,17 @@ def test_a_private_repository_a_branch_and_a_message(hub: PushHub, tmp_path: Pat
     assert "adapter_model.safetensors" in repository.branches["dev/one"]
 
 
+@pytest.mark.usefixtures("adapter")
+def test_nothing_that_is_to_be_private_goes_to_a_public_repository(hub: PushHub, tmp_path: Path) -> None:
+    hub.repositories["ann/mine"] = Repository(private=False)
+    done = push(hub, tmp_path, "lora", "--repo", "ann/mine", "--private")
+    assert code_of(done) == (1, "INPUT_VALIDATION_FAILED")
+    assert "is public" in done.data["problems"][0]["message"]
+    assert (hub.uploads(), hub.repositories["ann/mine"].commits) == (0, [])
+    hub.repositories["ann/mine"].private = True
+    assert push(hub, tmp_path, "lora", "--repo", "ann/mine", "--private").code == 0
+
+
 def test_a_directory_without_a_card_gets_one_unless_none_is_wanted(hub: PushHub, adapter: Path, tmp_path: Path) -> None:
     (adapter / "README.md").unlink()
     assert push(hub, tmp_path, "lora", "--repo", "ann/none", "--no-model-card").code == 0
@@ -140,6 +152,17 @@ def test_a_secret_never_leaves(hub: PushHub, adapter: Path, tmp_path: Path, name
         assert secret not in done.stdout + done.stderr
 
 
+def test_a_secret_in_the_template_of_a_gguf_file_never_leaves(hub: PushHub, tmp_path: Path) -> None:
+    (tmp_path / "gguf").mkdir()
+    write_model(tmp_path / "gguf" / "m.gguf", template="{# sk-proj-abcdefghij0123456789 #}")
+    done = push(hub, tmp_path, "gguf", "--repo", "ann/mine", "--include-base")
+    assert code_of(done) == (1, "HUB_PUSH_SECRET")
+    assert hub.requests == []
+    write_model(tmp_path / "gguf" / "m.gguf")
+    assert push(hub, tmp_path, "gguf", "--repo", "ann/mine", "--include-base").code == 0
+    assert set(hub.repositories["ann/mine"].branches["main"]) == {"m.gguf", "README.md"}
+
+
 def test_a_whole_model_needs_to_be_meant(hub: PushHub, model: str, tmp_path: Path) -> None:
     done = push(hub, tmp_path, model, "--repo", "ann/mine")
     assert code_of(done) == (1, "INPUT_VALIDATION_FAILED")
@@ -155,6 +178,7 @@ def test_an_adapter_is_merged_into_its_base_for_the_push_alone(hub: PushHub, tmp
     files = hub.repositories["ann/mine"].branches["main"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
     assert "adapter_model.safetensors" not in files
+    assert "# mine" in files["README.md"].decode()
     assert leftovers(tmp_path) == []
 
 
@@ -256,3 +280,19 @@ def test_an_export_is_pushed_when_it_is_asked_for(hub: PushHub, tmp_path: Path) 
     assert code_of(both) == (1, "INPUT_VALIDATION_FAILED")
     none = backprop(*arguments[:5], "out2", *arguments[6:], cwd=tmp_path, **variables)
     assert code_of(none) == (2, "HUB_PUSH_AUTH")
+
+
+@pytest.mark.parametrize(("format", "flags"), [("merged", ("--include-base",)), ("lora", ())])
+@pytest.mark.usefixtures("adapter")
+def test_an_export_that_cannot_be_pushed_stands_and_is_gone_on_from(
+    hub: PushHub, tmp_path: Path, format: str, flags: tuple[str, ...]
+) -> None:
+    arguments = ("export", "lora", "--format", format, "-o", "out", "--push", "ann/mine", "--json")
+    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": WRITER}
+    hub.failures["/commit/"] = [500] * 50
+    done = backprop(*arguments, cwd=tmp_path, **variables)
+    assert code_of(done) == (69, "HUB_PUSH_NETWORK")
+    command = done.data["problems"][0]["hint"].partition("`backprop push ")[2].partition("`")[0].split()
+    assert command == ["out", "--repo", "ann/mine", *flags]
+    hub.failures.clear()
+    assert push(hub, tmp_path, *command).code == 0

@@ -11,7 +11,7 @@ from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer
 
 from backprop import Trainer
-from backprop.effects.store.handover import TOKENIZER_FILES
+from backprop.plan.facts.model_files import TOKENIZER_FILES
 from backprop.plan.settings.lora import AdapterInit
 from tests.tiny import make_tiny_model, write_conversations
 

@@ -18,9 +18,9 @@ from safetensors import safe_open
 from threadpoolctl import threadpool_info, threadpool_limits
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from backprop.effects.export import weights
+from backprop.effects.export import staging, weights
 from backprop.effects.export.tensors import MergedTensor
-from backprop.effects.files.atomic import PARTIAL
+from backprop.effects.files.atomic import PARTIAL, replace_directory
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event, Written
@@ -161,6 +161,27 @@ def test_the_adapters_own_tokenizer_and_template_go_along(base: Path, adapter: P
     for format in (ExportFormat.MERGED, ExportFormat.LORA):
         out = exported(adapter, format=format).report.output
         assert Path(out, "chat_template.jinja").read_text() == "{{ messages }}"
+
+
+def test_of_two_tokenizers_none_is_made(base: Path, adapter: Path) -> None:
+    own = json.loads((base / "tokenizer_config.json").read_text())
+    (adapter / "tokenizer_config.json").write_text(json.dumps({**own, "chat_template": "{{ 'mine' }}"}))
+    shutil.copy(base / "tokenizer.json", adapter / "tokenizer.json")
+    assert (base / "chat_template.jinja").is_file()
+    out = exported(adapter, **MERGED).report.output
+    assert not Path(out, "chat_template.jinja").exists()
+    assert AutoTokenizer.from_pretrained(out).chat_template == "{{ 'mine' }}"
+
+
+def test_a_model_that_brings_its_own_code_keeps_it(base: Path, tmp_path: Path) -> None:
+    twin = Path(shutil.copytree(base, tmp_path / "twin"))
+    for name in ("modeling_own.py", "parts.py", "vocab.txt"):
+        (twin / name).write_text("x = 1\n")
+    out = Path(exported(twin, **MERGED).report.output)
+    assert {path.name for path in out.iterdir()} & {"modeling_own.py", "parts.py", "vocab.txt"} == {"vocab.txt"}
+    edit(twin / "config.json", auto_map={"AutoModelForCausalLM": "modeling_own.Own"})
+    out = Path(exported(twin, **MERGED).report.output)
+    assert {"modeling_own.py", "parts.py", "vocab.txt"} <= {path.name for path in out.iterdir()}
 
 
 def test_a_second_export_replaces_the_first_and_nothing_else_is_replaced(adapter: Path, base: Path) -> None:
@@ -322,6 +343,51 @@ def test_a_killed_export_leaves_nothing_that_the_next_one_does_not_clear(adapter
     (aside / "sub").mkdir(parents=True)
     (aside / "model.safetensors").write_bytes(b"half")
     assert exported(adapter, **MERGED).exit_code == 0
+    assert leftovers(adapter) == []
+
+
+def test_a_link_as_output_is_followed_and_stays(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "large-disk").mkdir()
+    link = tmp_path / "out"
+    link.symlink_to(tmp_path / "large-disk")
+    for _ in range(2):
+        assert exported(adapter, **MERGED, output=str(link)).report.output == str(link)
+    assert link.is_symlink()
+    assert (tmp_path / "large-disk" / "config.json").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "large-disk", "out"}
+
+
+def test_the_working_directory_is_not_replaced(adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for output in (".", "../here"):
+        assert problem_of(adapter, **MERGED, output=output).code == "INPUT_PATH_UNUSABLE"
+
+
+def test_a_second_export_is_refused_until_the_first_has_its_name(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"format": ExportFormat.LORA, "output": str(tmp_path / "out")}
+    refused: list[Problem] = []
+
+    def rename(aside: Path, final: Path) -> None:
+        monkeypatch.setattr(staging, "replace_directory", replace_directory)
+        refused.append(problem_of(adapter, **other))
+        replace_directory(aside, final)
+
+    monkeypatch.setattr(staging, "replace_directory", rename)
+    exported(adapter, **MERGED, output=str(tmp_path / "out"))
+    assert [problem.code for problem in refused] == ["STATE_RUN_ACTIVE"]
+    assert (tmp_path / "out" / "model.safetensors.index.json").is_file()
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_an_export_that_cannot_get_its_name_leaves_nothing(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Path) -> None:
+        raise BackpropError(Problem("RUNTIME_WRITE_FAILED", "no"))
+
+    monkeypatch.setattr(staging, "replace_directory", refuse)
+    assert problem_of(adapter, **MERGED).code == "RUNTIME_WRITE_FAILED"
     assert leftovers(adapter) == []
 
 

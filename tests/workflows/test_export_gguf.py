@@ -13,6 +13,7 @@ import gguf
 import pytest
 
 from backprop.effects.export import gguf_format, gguf_verify
+from backprop.effects.export.llama_server import LlamaCpp
 from backprop.effects.export.quantizers import Quantizer, find_quantizer
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -90,6 +91,7 @@ def test_an_adapter_becomes_one_file_that_is_proved(adapter: Path) -> None:
     (file,) = Path(report.output).glob("*.gguf")
     assert file.name == "adapter-q8_0.gguf"
     checks = {check.name: check.result for check in report.checks}
+    assert "rows" in checks["values of sampled rows"]
     assert checks["tokens of prompts"].startswith("3 of 3")
     assert checks["chat template"].startswith("3 of 3")
     assert "cosine 0.99" in checks["next tokens in llama.cpp"]
@@ -121,6 +123,52 @@ def test_a_file_that_computes_something_else_is_not_kept(adapter: Path, monkeypa
     problem = problem_of(adapter)
     assert problem.code == "RUNTIME_GGUF_EXPORT_FAILED"
     assert "computes something else" in problem.message
+
+
+def test_a_model_that_torch_cannot_compute_is_exported_and_not_compared(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't allocate memory: you tried to allocate 99 bytes\nat line 7")
+
+    monkeypatch.setattr(gguf_verify, "_torch_logits", fail)
+    checks = {check.name: check.result for check in exported(adapter).report.checks}
+    told = checks["next tokens in llama.cpp"]
+    assert told.startswith("not compared: transformers and PEFT cannot compute it: can't allocate memory")
+    assert "line 7" not in told
+
+
+def refusing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp refuses one kind of question."""
+    ask = LlamaCpp._ask
+
+    def answer(server: LlamaCpp, asked: str, body: Any) -> Any:
+        if asked == path:
+            raise OSError("llama.cpp answered 500: no")
+        return ask(server, asked, body)
+
+    monkeypatch.setattr(LlamaCpp, "_ask", answer)
+
+
+def test_a_template_that_llama_cpp_refuses_is_a_warning(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    refusing("/apply-template", monkeypatch)
+    outcome = exported(adapter)
+    assert outcome.report is not None
+    assert ["otherwise than the training template" in problem.message for problem in outcome.problems] == [True]
+
+
+def test_a_file_that_llama_cpp_cannot_use_is_not_kept_unless_nothing_is_verified(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+    refusing("/completion", monkeypatch)
+    problem = problem_of(adapter)
+    assert (problem.code, "answered 500" in problem.message) == ("RUNTIME_GGUF_EXPORT_FAILED", True)
+    assert "--no-verify" in problem.hint
+    assert exported(adapter, verify=False).report is not None
 
 
 def test_a_family_outside_the_table_is_refused_before_any_work(mamba: Path) -> None:
@@ -174,9 +222,34 @@ def test_k_quants_can_be_left_to_llama_quantize(adapter: Path, tmp_path: Path, m
     without_k_quants(monkeypatch)
     root = clone(tmp_path, "")
     quantizing(root, COPY)
-    report = exported(adapter, "q4_k_m", llama_cpp_path=root, verify=False).report
+    monkeypatch.setattr(gguf_verify, "is_available", lambda: False)
+    report = exported(adapter, "q4_k_m", llama_cpp_path=root).report
+    assert report.checks[0].name == "values of sampled rows"
     (file,) = Path(report.output).glob("*.gguf")
     assert gguf.GGUFReader(file).fields["general.file_type"].contents() == 1
+
+
+def test_room_is_asked_for_all_that_stands_on_the_disk_at_once(
+    adapter: Path, mamba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def note(*_: Any, num_bytes: int, **__: Any) -> tuple[Problem, ...]:
+        asked.append(num_bytes)
+        return ()
+
+    monkeypatch.setattr(gguf_format, "check_output", note)
+    root = clone(tmp_path, "open(__import__('sys').argv[3], 'w').write('made')")
+    quantizing(root, COPY)
+    for quantization in ("q4_k_m", "f16"):
+        exported(adapter, quantization, verify=False)
+    without_k_quants(monkeypatch)
+    exported(adapter, "q4_k_m", llama_cpp_path=root, verify=False)
+    exported(mamba, "f16", llama_cpp_path=root, verify=False)
+    small, plain, both, converted = asked
+    assert small < plain
+    assert both > plain + 0.9 * small
+    assert converted > plain + (mamba / "model.safetensors").stat().st_size * 0.9
 
 
 def test_a_tokenizer_without_its_like_in_llama_cpp_is_refused(base: Path, tmp_path: Path) -> None:

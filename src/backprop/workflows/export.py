@@ -8,20 +8,18 @@ from pathlib import Path
 import attrs
 
 from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
-from backprop.plan.errors import BackpropError
-from backprop.plan.export.merge import MergePlan
-from backprop.plan.export.plan import Exported, ExportPlan
+from backprop.plan.errors import BackpropError, hint_for
+from backprop.plan.export.plan import Exported, ExportPlan, Needed
 from backprop.plan.export.report import ExportReport
 from backprop.plan.export.request import check_request, export_card, safe_name
-from backprop.plan.export.sources import AdapterFacts
 from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import TargetFacts
 from backprop.plan.settings.verbs.export import ExportSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.export_card import described
-from backprop.workflows.export_formats import FOLLOWING, FORMATS, check_following
-from backprop.workflows.export_sources import observe_source, observe_tensors
-from backprop.workflows.request import Request
+from backprop.workflows.export_formats import FOLLOWING, FORMATS, Following, check_following
+from backprop.workflows.export_sources import Sources, observe_source, observe_tensors
+from backprop.workflows.request import Emit, Request
 
 COMMAND = "export"
 
@@ -45,10 +43,12 @@ def run(request: Request[ExportSettings]) -> Outcome:
         checks=written.checks,
         untied=written.untied,
     )
+    warnings = [*request.warnings, *plan.warnings, *written.warnings]
     for following in FOLLOWING:
-        if following.is_asked(settings) and following.do is not None:
-            report = following.do(settings, plan, report, request.emit)
-    return ok(COMMAND, report, warnings=(*request.warnings, *plan.warnings, *written.warnings))
+        if following.is_asked(settings):
+            report, doubts = _handed_on(following, settings, plan, report, request.emit)
+            warnings += doubts
+    return ok(COMMAND, report, warnings=tuple(warnings))
 
 
 def _written(plan: ExportPlan, request: Request[ExportSettings]) -> Exported:
@@ -60,6 +60,20 @@ def _written(plan: ExportPlan, request: Request[ExportSettings]) -> Exported:
         raise BackpropError(Problem("RUNTIME_EXPORT_FAILED", message, where=plan.output_dir, hint=hint)) from short
 
 
+def _handed_on(
+    following: Following, settings: ExportSettings, plan: ExportPlan, report: ExportReport, emit: Emit
+) -> tuple[ExportReport, tuple[Problem, ...]]:
+    """Do what follows the export; a failure says that the export stands, and how to go on from it."""
+    try:
+        return following.do(settings, plan, report, emit)
+    except BackpropError as failed:
+        first, *others = failed.problems
+        again = following.again(settings, plan, report)
+        message = f"{first.message} The export stands in {plan.output_dir}."
+        hint = f"{hint_for(first)} Go on with `{again}`." if again else first.hint
+        raise BackpropError(attrs.evolve(first, message=message, hint=hint), *others) from failed
+
+
 def prepare(settings: ExportSettings) -> ExportPlan | Refused:
     """Look at the source and its base, and plan; no tensor is read. Raises ``BackpropError`` from the Hub."""
     problems = check_request(settings)
@@ -68,24 +82,23 @@ def prepare(settings: ExportSettings) -> ExportPlan | Refused:
     target = observe_source(settings)
     if isinstance(target, Absent):
         return Refused((target.problem, *problems))
-    format = FORMATS.get(settings.format)
-    if format is None:
-        message = f"--format {settings.format.value} cannot be written by this version."
-        return Refused((Problem("INPUT_VALIDATION_FAILED", message, where="--format"), *problems))
-    sources = observe_tensors(settings, target, needs_base=format.needs_base)
+    format = FORMATS[settings.format]
+    sources = observe_tensors(settings, target, needed=format.needed)
     if isinstance(sources, Refused):
         return sources
-    plan = described(_planned(settings, *sources))
+    plan = described(_planned(settings, sources))
     found = (*problems, *_check_base_name(settings, target), *format.check(plan), *check_following(settings, plan))
     return Refused(found) if errors_among(found) else attrs.evolve(plan, warnings=warnings_among(found))
 
 
 def _check_base_name(settings: ExportSettings, target: TargetFacts) -> tuple[Problem, ...]:
-    """A warning when --base names another model than the adapter; the shapes were compared."""
+    """A warning when --base names another model than the adapter; what does not fit was refused."""
     recorded, given = target.recorded_base, settings.base
-    if recorded is None or given is None or _last(recorded) == _last(given):
+    if FORMATS[settings.format].needed is Needed.NOTHING or recorded is None or given is None:
         return ()
-    message = f"The adapter says that its base is {recorded}; it is merged into {given}, whose shapes are the same."
+    if _last(recorded) == _last(given):
+        return ()
+    message = f"The adapter says that its base is {recorded}; {given} is taken for it, since the adapter fits."
     return (warning("INPUT_ADAPTER_MISMATCH", message, where="--base"),)
 
 
@@ -93,7 +106,8 @@ def _last(name: str) -> str:
     return name.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1].lower()
 
 
-def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: MergePlan | None) -> ExportPlan:
+def _planned(settings: ExportSettings, sources: Sources) -> ExportPlan:
+    adapter, merge = sources.adapter, sources.merge
     directory = adapter.directory if adapter else merge.base.directory if merge else ""
     out = Path(settings.output).expanduser() if settings.output else Path(directory) / settings.format.value
     name = safe_name(out.name if settings.output else Path(settings.path).expanduser().resolve().name)
@@ -108,6 +122,7 @@ def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: Merg
         verify=settings.verify,
         model_card=card if settings.model_card else None,
         base_model=settings.base_model,
+        shape=sources.shape,
         llama_cpp_path=settings.llama_cpp_path,
         adapter_tag=settings.adapter_tag,
     )

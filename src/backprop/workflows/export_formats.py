@@ -12,17 +12,18 @@ from backprop.effects.export.gguf_format import check_gguf, write_gguf_format
 from backprop.effects.export.merged import write_merged
 from backprop.effects.export.staging import check_output
 from backprop.plan.decision import Problem
-from backprop.plan.export.plan import Exported, ExportPlan
+from backprop.plan.export.plan import Exported, ExportPlan, Needed
 from backprop.plan.export.report import ExportReport
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.workflows.export_ollama import (
     asks_for_ollama,
     check_lora,
     check_ollama,
+    register_command,
     register_exported,
     write_gguf_adapter,
 )
-from backprop.workflows.export_push import asks_for_push, check_push, push_exported
+from backprop.workflows.export_push import asks_for_push, check_push, push_command, push_exported
 from backprop.workflows.request import Emit
 
 
@@ -45,40 +46,38 @@ class Format:
     check: Callable[[ExportPlan], tuple[Problem, ...]]
     write: Callable[..., Exported]
     """``write(plan, out, *, emit)``"""
-    needs_base: bool = True
+    needed: Needed = Needed.WEIGHTS
+    """Of the adapter's base."""
 
 
 FORMATS: Mapping[ExportFormat, Format] = {
-    ExportFormat.LORA: Format(_check_lora, write_lora, needs_base=False),
+    ExportFormat.LORA: Format(_check_lora, write_lora, Needed.NOTHING),
     ExportFormat.MERGED: Format(_check_room, write_merged),
     ExportFormat.GGUF: Format(check_gguf, write_gguf_format),
-    ExportFormat.OLLAMA_ADAPTER: Format(check_lora, write_gguf_adapter, needs_base=False),
+    ExportFormat.OLLAMA_ADAPTER: Format(check_lora, write_gguf_adapter, Needed.SHAPE),
 }
 
 
 @attrs.frozen
 class Following:
-    """Something that is done with an export once it is written; ``do`` is None where this version cannot."""
+    """Something that is done with an export once it is written."""
 
-    flag: str
     is_asked: Callable[[ExportSettings], bool]
-    check: Callable[[ExportSettings, ExportPlan], tuple[Problem, ...]] = lambda *_: ()
+    check: Callable[[ExportSettings, ExportPlan], tuple[Problem, ...]]
     """What stands in the way, found before any work."""
-    do: Callable[[ExportSettings, ExportPlan, ExportReport, Emit], ExportReport] | None = None
-    """Gives the report with what it has to add."""
+    do: Callable[[ExportSettings, ExportPlan, ExportReport, Emit], tuple[ExportReport, tuple[Problem, ...]]]
+    """Gives the report with what it has to add, and warnings."""
+    again: Callable[[ExportSettings, ExportPlan, ExportReport], str]
+    """The command that does it alone with the export that stands; empty where only the export does it."""
 
 
 FOLLOWING: tuple[Following, ...] = (
-    Following("--ollama", asks_for_ollama, check_ollama, register_exported),
-    Following("--push", asks_for_push, check_push, push_exported),
+    Following(asks_for_ollama, check_ollama, register_exported, register_command),
+    Following(asks_for_push, check_push, push_exported, push_command),
 )
 
 
 def check_following(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, ...]:
     """What stands in the way of what is asked for besides the export."""
-    asked = [following for following in FOLLOWING if following.is_asked(settings)]
-    unable = [following.flag for following in asked if following.do is None]
-    return (
-        *(Problem("INPUT_VALIDATION_FAILED", f"{f} cannot be done by this version.", where=f) for f in unable),
-        *(problem for following in asked for problem in following.check(settings, plan)),
-    )
+    asked = (following for following in FOLLOWING if following.is_asked(settings))
+    return tuple(problem for following in asked for problem in following.check(settings, plan))

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 
 from backprop.effects.export.gguf_adapter import check_writer, write_adapter_file
-from backprop.effects.export.merged import files_of
+from backprop.effects.export.merged import files_of, tokenizer_directory
 from backprop.effects.export.ollama import connect
 from backprop.effects.export.staging import check_output, staged
-from backprop.effects.files.json_file import read_object
-from backprop.effects.probe.model import observe_model
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event, Stage
 from backprop.plan.export.gguf.adapter import LoraPlan, plan_lora
-from backprop.plan.export.ollama_name import parse_name, part_from
+from backprop.plan.export.ollama_name import part_from
 from backprop.plan.export.plan import Check, Exported, ExportPlan
 from backprop.plan.export.report import ExportReport
-from backprop.plan.facts.absent import Absent
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
-from backprop.workflows.registration import CODE, Registered, base_gguf, register_adapter, register_gguf, shown_base
+from backprop.workflows.registration import (
+    CODE,
+    Registered,
+    checked_name,
+    derived_from,
+    observe_ollama_base,
+    register_adapter,
+    register_gguf,
+    shelf_target,
+    shown_base,
+)
 from backprop.workflows.request import Emit
-from backprop.workflows.weights import weights_directory
 
 GGUF_ENDING = ".gguf"
 
@@ -36,24 +43,33 @@ def asks_for_ollama(settings: ExportSettings) -> bool:
 
 
 def check_ollama(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, ...]:
-    """A name that Ollama refuses, a base that it lacks, a server that does not answer: told before minutes of work."""
-    wanted = settings.ollama_name or part_from(plan.name)
-    name = parse_name(wanted, where="--ollama-name")
-    if isinstance(name, Problem):
-        return (name,)
+    """A name that Ollama refuses, a base that it lacks, a template that it cannot write, a server that does not answer.
+
+    All of it is told before minutes of work.
+    """
     try:
+        if plan.format is ExportFormat.OLLAMA_ADAPTER:
+            assert plan.base_model is not None, "an adapter without --base-model is refused at once"
+            base = observe_ollama_base(plan.base_model)
+            shelf_target(base, tag=plan.adapter_tag, name=settings.ollama_name, adapter_dir=Path(plan.source))
+            tokenizer = Path(plan.source)
+        else:
+            checked_name(settings.ollama_name or part_from(plan.name), where="--ollama-name")
+            base, tokenizer = None, Path(tokenizer_directory(plan))
+        derived_from(tokenizer)
         ollama = connect(code=CODE)
         ollama.models()
-        builds_on_another = plan.format is ExportFormat.OLLAMA_ADAPTER
-        if builds_on_another and plan.base_model is not None and base_gguf(plan.base_model) is None:
-            shown_base(plan.base_model, ollama)
+        if base is not None and base.file is None:
+            shown_base(base.name, ollama)
     except BackpropError as error:
         return error.problems
     return ()
 
 
-def register_exported(settings: ExportSettings, plan: ExportPlan, report: ExportReport, emit: Emit) -> ExportReport:
-    """Register the file that was written; the report with its name in Ollama."""
+def register_exported(
+    settings: ExportSettings, plan: ExportPlan, report: ExportReport, emit: Emit
+) -> tuple[ExportReport, tuple[Problem, ...]]:
+    """Register the file that was written; the report with its name in Ollama, and what is to be said of that."""
     file = next(Path(file.path) for file in report.files if file.path.endswith(GGUF_ENDING))
     ollama, source = connect(code=CODE), Path(plan.source)
     if plan.format is ExportFormat.OLLAMA_ADAPTER:
@@ -61,16 +77,25 @@ def register_exported(settings: ExportSettings, plan: ExportPlan, report: Export
         done = register_adapter(
             file,
             ollama,
-            base_model=plan.base_model,
+            base=observe_ollama_base(plan.base_model),
             tag=plan.adapter_tag,
             name=settings.ollama_name,
-            tokenizer_dir=source,
+            adapter_dir=source,
             emit=emit,
         )
     else:
         name = settings.ollama_name or part_from(plan.name)
         done = register_gguf(file, ollama, name=name, tokenizer_dir=source, emit=emit)
-    return _with_name(report, done)
+    return _with_name(report, done), done.warnings
+
+
+def register_command(settings: ExportSettings, plan: ExportPlan, report: ExportReport) -> str:
+    """The command that registers the file that stands; an adapter's base is only named to the export."""
+    if plan.format is ExportFormat.OLLAMA_ADAPTER:
+        return ""
+    file = next(file.path for file in report.files if file.path.endswith(GGUF_ENDING))
+    name = settings.ollama_name or part_from(plan.name)
+    return shlex.join(["backprop", "ollama", "register", file, "--name", name])
 
 
 def _with_name(report: ExportReport, done: Registered) -> ExportReport:
@@ -79,7 +104,9 @@ def _with_name(report: ExportReport, done: Registered) -> ExportReport:
 
 
 def _proof(done: Registered) -> tuple[Check, ...]:
-    return (Check("prompts in Ollama", "those of the training template"),) if done.report.template else ()
+    """The server was asked for its template after it was given one; another one is a warning."""
+    is_proved = done.report.template is not None and not done.warnings
+    return (Check("prompts in Ollama", "those of the training template"),) if is_proved else ()
 
 
 def check_lora(plan: ExportPlan) -> tuple[Problem, ...]:
@@ -107,15 +134,6 @@ def write_gguf_adapter(plan: ExportPlan, out: Path, *, emit: Callable[[Event], N
 
 def _lora_plan(plan: ExportPlan) -> LoraPlan | Refused:
     """The shape of the base decides names and permutations; its weights are not needed."""
-    adapter = plan.adapter
-    assert adapter is not None, "check_lora asked"
-    if plan.merge is not None:
-        return plan_lora(adapter, plan.merge.base.config, name=plan.name)
-    if adapter.base_name is None:
-        message = f"The adapter in {adapter.directory} does not say which base model it belongs to."
-        return Refused((Problem("INPUT_VALIDATION_FAILED", message, where="PATH"),))
-    model = observe_model(adapter.base_name)
-    if isinstance(model, Absent):
-        return Refused((model.problem,))
-    directory = model.directory or weights_directory(model)
-    return plan_lora(adapter, read_object(Path(directory) / "config.json"), name=plan.name)
+    assert plan.adapter is not None, "check_lora asked"
+    assert plan.shape is not None, "the format needs the base's shape"
+    return plan_lora(plan.adapter, plan.shape.config, name=plan.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import attrs
@@ -12,7 +13,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.export.plan import ExportPlan
 from backprop.plan.export.push import check_repo
 from backprop.plan.export.report import ExportReport
-from backprop.plan.settings.verbs.export import ExportSettings
+from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.plan.settings.verbs.push import DEFAULT_MESSAGE
 from backprop.workflows.pushing import push_directory
 from backprop.workflows.request import Emit
@@ -34,7 +35,9 @@ def check_push(settings: ExportSettings, _: ExportPlan) -> tuple[Problem, ...]:
         return error.problems
 
 
-def push_exported(settings: ExportSettings, plan: ExportPlan, report: ExportReport, emit: Emit) -> ExportReport:
+def push_exported(
+    settings: ExportSettings, plan: ExportPlan, report: ExportReport, emit: Emit
+) -> tuple[ExportReport, tuple[Problem, ...]]:
     """Push the export; whoever asks for its format and for --push means its weights, the base's among them."""
     token, _ = find_token(given=settings.hub_token, file=settings.hub_token_file)
     done = push_directory(
@@ -46,4 +49,11 @@ def push_exported(settings: ExportSettings, plan: ExportPlan, report: ExportRepo
         model_card=settings.model_card,
         emit=emit,
     )
-    return attrs.evolve(report, pushed_to=done.url)
+    return attrs.evolve(report, pushed_to=done.url), ()
+
+
+def push_command(settings: ExportSettings, plan: ExportPlan, _: ExportReport) -> str:
+    """The command that pushes the export that stands."""
+    words = ["backprop", "push", plan.output_dir, "--repo", str(settings.push)]
+    words += [] if plan.format is ExportFormat.LORA else ["--include-base"]
+    return shlex.join(words)

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import attrs
 
+from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.adapter import observe_adapter, observe_base
 from backprop.effects.probe.generation import observe_target
-from backprop.effects.probe.model import observe_model
+from backprop.effects.probe.model import observe_model, observe_shape
 from backprop.effects.store.history import HistoryStore
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.errors import BackpropError
 from backprop.plan.export.merge import MergePlan, plan_merge
-from backprop.plan.export.sources import AdapterFacts, BaseFacts
+from backprop.plan.export.plan import Needed
+from backprop.plan.export.sources import AdapterFacts, BaseFacts, BaseShape
 from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.model import ModelFacts
 from backprop.plan.generation.facts import TargetFacts
 from backprop.plan.settings.verbs.export import ExportSettings
 from backprop.workflows.weights import weights_directory
@@ -39,38 +42,59 @@ def observe_source(settings: ExportSettings) -> TargetFacts | Absent:
     return Absent(attrs.evolve(target.problem, where="PATH")) if isinstance(target, Absent) else target
 
 
-def observe_tensors(
-    settings: ExportSettings, target: TargetFacts, *, needs_base: bool
-) -> tuple[AdapterFacts | None, MergePlan | None] | Refused:
-    adapter = None
-    if target.adapter_dir is not None:
-        found = observe_adapter(target.adapter_dir)
-        if isinstance(found, Absent):
-            return Refused((found.problem,))
-        adapter = found
-        if not needs_base:
-            return adapter, None
-    base = _observe_base(settings, target, adapter)
+@attrs.frozen
+class Sources:
+    """What an export is made from; of adapter and merge at least one is there."""
+
+    adapter: AdapterFacts | None = None
+    merge: MergePlan | None = None
+    shape: BaseShape | None = None
+
+
+def observe_tensors(settings: ExportSettings, target: TargetFacts, *, needed: Needed) -> Sources | Refused:
+    """The adapter and as much of its base as is needed; of a model that was trained as a whole every tensor."""
+    if target.adapter_dir is None:
+        assert target.model_dir is not None, "a target is an adapter or a model"
+        return _merged(observe_base(target.model_dir), None)
+    adapter = observe_adapter(target.adapter_dir)
+    if isinstance(adapter, Absent):
+        return Refused((adapter.problem,))
+    if needed is Needed.NOTHING:
+        return Sources(adapter)
+    model = _base_of(adapter, settings, needs_weights=needed is Needed.WEIGHTS)
+    if isinstance(model, Absent):
+        return Refused((model.problem,))
+    name = settings.base or adapter.base_name or model.name
+    if needed is Needed.SHAPE:
+        if model.directory is None:
+            return Refused((_unusable(adapter, model.files_absent).problem,))
+        return Sources(adapter, shape=BaseShape(name, read_object(Path(model.directory) / "config.json")))
+    commit = None if settings.base else adapter.base_commit
+    directory = weights_directory(model, commit=commit)
+    return _merged(observe_base(directory, name=name, commit=commit or model.commit), adapter)
+
+
+def _merged(base: BaseFacts | Absent, adapter: AdapterFacts | None) -> Sources | Refused:
     if isinstance(base, Absent):
         return Refused((base.problem,))
     merge = plan_merge(base, adapter)
-    return merge if isinstance(merge, Refused) else (adapter, merge)
+    return merge if isinstance(merge, Refused) else Sources(adapter, merge)
 
 
-def _observe_base(settings: ExportSettings, target: TargetFacts, adapter: AdapterFacts | None) -> BaseFacts | Absent:
-    """The base's files; those of a Hub model are brought here."""
-    if adapter is None:
-        assert target.model_dir is not None
-        return observe_base(target.model_dir)
+def _base_of(adapter: AdapterFacts, settings: ExportSettings, *, needs_weights: bool) -> ModelFacts | Absent:
+    """The base that --base names, else the adapter; a Hub model's description is brought here."""
     name = settings.base or adapter.base_name
     if name is None:
         message = f"The adapter in {adapter.directory} does not say which base model it belongs to."
-        hint = "Pass the model that it was trained on: --base MODEL."
-        return Absent(Problem("INPUT_VALIDATION_FAILED", message, where="--base", hint=hint))
-    model = observe_model(name)
-    if isinstance(model, Absent):
-        told = f"The base of the adapter in {adapter.directory} cannot be used: {model.problem.message}"
-        hint = "Pass the model that it was trained on: --base MODEL."
-        return Absent(attrs.evolve(model.problem, message=told, where="--base", hint=hint))
-    commit = None if settings.base else adapter.base_commit
-    return observe_base(weights_directory(model, commit=commit), name=name, commit=commit or model.commit)
+        return Absent(Problem("INPUT_VALIDATION_FAILED", message, where="--base", hint=_BASE_HINT))
+    model = observe_model(name) if needs_weights else observe_shape(name)
+    return _unusable(adapter, model) if isinstance(model, Absent) else model
+
+
+def _unusable(adapter: AdapterFacts, base: Absent | None) -> Absent:
+    assert base is not None, "what has no directory says why"
+    message = f"The base of the adapter in {adapter.directory} cannot be used: {base.problem.message}"
+    return Absent(attrs.evolve(base.problem, message=message, where="--base", hint=_BASE_HINT))
+
+
+_BASE_HINT = "Pass the model that it was trained on: --base MODEL."

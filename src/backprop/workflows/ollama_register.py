@@ -13,7 +13,7 @@ from backprop.plan.settings.verbs.ollama_register import OllamaRegisterSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.export_ollama import GGUF_ENDING
 from backprop.workflows.gguf_of_adapter import gguf_of_adapter
-from backprop.workflows.registration import CODE, register_gguf
+from backprop.workflows.registration import CODE, check_wanted, register_gguf
 from backprop.workflows.request import Request
 
 COMMAND = "ollama register"
@@ -25,16 +25,19 @@ def run(request: Request[OllamaRegisterSettings]) -> Outcome:
     ollama = connect(code=CODE)
     given = Path(settings.path).expanduser()
     file, tokenizer_dir = _gguf_file(given), given if given.is_dir() else given.parent
-    if file is None:
-        ollama.models()  # an export takes minutes; whether somebody takes it is asked first
+    name = settings.name or part_from(given.absolute().stem if given.is_file() else given.absolute().name)
+    modelfile = Path(settings.modelfile).expanduser() if settings.modelfile else None
+    if file is None:  # an export takes minutes; what can be refused is refused before
+        where = "--name" if settings.name else "PATH"
+        check_wanted(ollama, name=name, where=where, modelfile=modelfile, overwrite=settings.overwrite)
         exported = gguf_of_adapter(given, emit=request.emit)
         file = next(Path(each.path) for each in exported.files if each.path.endswith(GGUF_ENDING))
         tokenizer_dir = Path(exported.source)
     done = register_gguf(
         file,
         ollama,
-        name=settings.name or part_from(given.absolute().stem if given.is_file() else given.absolute().name),
-        modelfile=Path(settings.modelfile).expanduser() if settings.modelfile else None,
+        name=name,
+        modelfile=modelfile,
         tokenizer_dir=tokenizer_dir,
         overwrite=settings.overwrite,
         emit=request.emit,

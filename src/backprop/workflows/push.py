@@ -65,7 +65,7 @@ def _directory(settings: PushSettings, emit: Emit) -> Iterator[Path]:
         yield found
         return
     with writing(found), tempfile.TemporaryDirectory(prefix=f"{PARTIAL}push-", dir=found.resolve().parent) as aside:
-        merged = Path(aside) / "merged"
+        merged = Path(aside) / str(settings.repo).rpartition("/")[2]  # the title of its card
         wanted = ExportSettings(path=str(found), format=ExportFormat.MERGED, output=str(merged))
         problems = errors_among(export.run(Request(wanted, emit=emit)).problems)
         if problems:

@@ -32,6 +32,13 @@ class Registered:
     warnings: tuple[Problem, ...] = ()
 
 
+def check_wanted(ollama: Ollama, *, name: str, where: str, modelfile: Path | None, overwrite: bool) -> None:
+    """What of a registration can be refused before there is a file to register. Raises as :func:`register_gguf`."""
+    if modelfile is not None:
+        _read_modelfile(modelfile)
+    _replaces(checked_name(name, where=where), ollama, overwrite=overwrite)
+
+
 def register_gguf(
     path: Path,
     ollama: Ollama,
@@ -47,46 +54,62 @@ def register_gguf(
     ``tokenizer_dir`` holds the tokenizer and template of the training where the file itself has none. Raises
     ``BackpropError``: INPUT_VALIDATION_FAILED, INPUT_CHAT_TEMPLATE_INVALID, DEP_OLLAMA_REGISTRATION_FAILED.
     """
-    target = _name(name or part_from(path.stem), where="--name" if name else "PATH")
+    target = checked_name(name or part_from(path.stem), where="--name" if name else "PATH")
     own = _read_modelfile(modelfile) if modelfile is not None else Modelfile()
     sources = _observe_sources(path, own, modelfile.parent if modelfile is not None else Path())
     whole = completed(own, Modelfile() if own.template is not None else _derived(sources, tokenizer_dir))
     return _carry_out(_accepted(plan_registration(target, sources, whole)), ollama, overwrite=overwrite, emit=emit)
 
 
+@attrs.frozen
+class OllamaBase:
+    """The base that --base-model means: a model of Ollama's, or a GGUF file."""
+
+    name: str
+    """As it was given."""
+    file: GgufFile | None
+
+
+def observe_ollama_base(base_model: str) -> OllamaBase:
+    """What --base-model means. Raises INPUT_VALIDATION_FAILED for a file that cannot be used."""
+    path = Path(base_model).expanduser()
+    return OllamaBase(base_model, observe_gguf(path) if names_a_file(base_model) or is_gguf(path) else None)
+
+
+def shelf_target(base: OllamaBase, *, tag: str | None, name: str | None, adapter_dir: Path) -> OllamaName:
+    """The name of an adapter: ``name``, else ``base:tag``. Raises INPUT_VALIDATION_FAILED for what Ollama refuses."""
+    if name is not None:
+        return checked_name(name, where="--ollama-name")
+    shelf = OllamaName(part_from(Path(base.name).stem)) if base.file else checked_name(base.name, where="--base-model")
+    wanted = shelf_name(shelf, tag or part_from(adapter_dir.absolute().name))
+    return checked_name(str(wanted), where="--adapter-tag")
+
+
 def register_adapter(
     adapter: Path,
     ollama: Ollama,
     *,
-    base_model: str,
+    base: OllamaBase,
     tag: str | None = None,
     name: str | None = None,
-    tokenizer_dir: Path,
-    overwrite: bool = True,
+    adapter_dir: Path,
     emit: Emit,
 ) -> Registered:
-    """Register a GGUF adapter unmerged on ``base_model``, a model of Ollama's or a GGUF file, as ``base:tag``.
+    """Register a GGUF adapter unmerged on ``base`` as ``base:tag``, or as ``name``; one of that name is replaced.
 
-    ``tokenizer_dir`` holds the tokenizer and template of the training. Raises as :func:`register_gguf`.
+    ``adapter_dir`` holds the tokenizer and template of the training; without them the base's template stands. Raises
+    as :func:`register_gguf`.
     """
-    base_file = base_gguf(base_model)
-    shelf = OllamaName(part_from(Path(base_model).stem)) if base_file else _name(base_model, where="--base-model")
-    wanted = name or str(shelf_name(shelf, tag or part_from(tokenizer_dir.absolute().name)))
-    target = _name(wanted, where="--ollama-name" if name else "--adapter-tag")
-    modelfile = attrs.evolve(modelfile_of_tokenizer(tokenizer_dir), source=base_model)
-    sources = Sources(observe_gguf(adapter), from_file=base_file)
-    return _carry_out(_accepted(plan_registration(target, sources, modelfile)), ollama, overwrite=overwrite, emit=emit)
-
-
-def base_gguf(base_model: str) -> GgufFile | None:
-    """The file that --base-model means; None when it means a model of Ollama's."""
-    path = Path(base_model).expanduser()
-    return observe_gguf(path) if names_a_file(base_model) or is_gguf(path) else None
+    target = shelf_target(base, tag=tag, name=name, adapter_dir=adapter_dir)
+    sources = Sources(observe_gguf(adapter), from_file=base.file)
+    derived = derived_from(adapter_dir) or _derived(sources, None)
+    modelfile = attrs.evolve(derived, source=base.name)
+    return _carry_out(_accepted(plan_registration(target, sources, modelfile)), ollama, overwrite=True, emit=emit)
 
 
 def shown_base(base_model: str, ollama: Ollama) -> ShownModel:
     """What Ollama says of a base. Raises INPUT_VALIDATION_FAILED when it has none of the name."""
-    base = _name(base_model, where="--base-model")
+    base = checked_name(base_model, where="--base-model")
     shown = ollama.show(str(base))
     if shown is None:
         # A name that the server does not have would be pulled from the registry, whoever owns it there.
@@ -102,11 +125,7 @@ def shown_base(base_model: str, ollama: Ollama) -> ShownModel:
 
 
 def _carry_out(plan: Registration, ollama: Ollama, *, overwrite: bool, emit: Emit) -> Registered:
-    replaced = _is_taken(plan.name, ollama)
-    if replaced and not overwrite:
-        message = f"Ollama has a model {plan.name} already."
-        hint = "Choose another name, or let it be replaced: leave --no-overwrite out."
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--no-overwrite", hint=hint))
+    replaced = _replaces(plan.name, ollama, overwrite=overwrite)
     if plan.from_model is not None:
         assert plan.adapter is not None, "what brings no weights of its own brings an adapter"
         problems = check_adapter_fits_shown(plan.adapter, shown_base(str(plan.from_model), ollama))
@@ -139,9 +158,15 @@ def _carry_out(plan: Registration, ollama: Ollama, *, overwrite: bool, emit: Emi
     return Registered(report, (*_untemplated(plan), *_doubts(plan, ollama)))
 
 
-def _is_taken(name: OllamaName, ollama: Ollama) -> bool:
+def _replaces(name: OllamaName, ollama: Ollama, *, overwrite: bool) -> bool:
+    """Whether a model has the name already. Raises INPUT_VALIDATION_FAILED when that one must stay."""
     there = (parse_name(model.name) for model in ollama.models())
-    return name.key in {each.key for each in there if isinstance(each, OllamaName)}
+    is_taken = name.key in {each.key for each in there if isinstance(each, OllamaName)}
+    if is_taken and not overwrite:
+        message = f"Ollama has a model {name} already."
+        hint = "Choose another name, or let it be replaced: leave --no-overwrite out."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--no-overwrite", hint=hint))
+    return is_taken
 
 
 def _uploaded(file: GgufFile | None, ollama: Ollama, emit: Emit) -> Blob | None:
@@ -152,6 +177,8 @@ def _untemplated(plan: Registration) -> tuple[Problem, ...]:
     if plan.modelfile.template is not None:
         return ()
     message = f"{plan.name} has no chat template: Ollama will give it prompts as they are."
+    if plan.from_model is not None:
+        message = f"{plan.name} has no chat template of its own training: Ollama gives it that of {plan.from_model}."
     return (warning("INPUT_CHAT_TEMPLATE_MISSING", message, hint="Pass --modelfile with a TEMPLATE."),)
 
 
@@ -175,8 +202,15 @@ def _derived(sources: Sources, tokenizer_dir: Path | None) -> Modelfile:
     holder = next((file for file in (sources.main, sources.from_file) if file and file.chat_template), None)
     if holder is not None:
         return modelfile_of_gguf(holder)
-    has_tokenizer = tokenizer_dir is not None and (tokenizer_dir / "tokenizer.json").is_file()
-    return modelfile_of_tokenizer(tokenizer_dir) if has_tokenizer and tokenizer_dir is not None else Modelfile()
+    return (derived_from(tokenizer_dir) if tokenizer_dir is not None else None) or Modelfile()
+
+
+def derived_from(tokenizer_dir: Path) -> Modelfile | None:
+    """Template, stop tokens and system prompt of a training; None where no tokenizer stands.
+
+    Raises INPUT_CHAT_TEMPLATE_INVALID for a template whose prompts Ollama could not write.
+    """
+    return modelfile_of_tokenizer(tokenizer_dir) if (tokenizer_dir / "tokenizer.json").is_file() else None
 
 
 def _observe_sources(path: Path, modelfile: Modelfile, directory: Path) -> Sources:
@@ -203,7 +237,8 @@ def _read_modelfile(path: Path) -> Modelfile:
     return _accepted(parse_modelfile(text, name=str(path)))
 
 
-def _name(text: str, *, where: str) -> OllamaName:
+def checked_name(text: str, *, where: str) -> OllamaName:
+    """The name in ``text``. Raises INPUT_VALIDATION_FAILED for one that Ollama refuses."""
     name = parse_name(text, where=where)
     if isinstance(name, Problem):
         raise BackpropError(name)

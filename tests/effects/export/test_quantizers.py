@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,16 @@ def test_k_quants_are_near_what_they_stand_for(type: GgmlType) -> None:
     back = gguf.quants.dequantize(ggml.quantize(original, type), gguf.GGMLQuantizationType(type.number))
     errors = {GgmlType.Q6_K: 0.02, GgmlType.Q5_K: 0.04, GgmlType.Q4_K: 0.08, GgmlType.Q3_K: 0.2, GgmlType.Q2_K: 0.35}
     assert np.linalg.norm(back - original) / np.linalg.norm(original) < errors[type]
+
+
+def test_a_build_in_the_home_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ggml = find_quantizer(None)
+    if not ggml.has_k_quants:
+        pytest.skip("ggml's routine is not installed")
+    library = Path(ggml.name.removeprefix("ggml (").removesuffix(")"))
+    built = tmp_path / "llama.cpp" / "build" / "bin"
+    built.mkdir(parents=True)
+    (built / "libggml-base.so").symlink_to(library)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(quantizers, "_package_folders", lambda _: ())
+    assert str(tmp_path) in find_quantizer("~/llama.cpp").name

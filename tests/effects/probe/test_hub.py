@@ -92,6 +92,14 @@ def test_weights_are_fetched_once_and_in_one_format(hub: Hub, tmp_path: Path) ->
     assert (directory / "model.safetensors").stat().st_size == 64
 
 
+def test_the_tokenizer_and_the_licence_come_whole(hub: Hub, tmp_path: Path) -> None:
+    also = {"tekken.json": "{}", "sentencepiece.bpe.model": "m", "vocab.txt": "a", "LICENSE": "MIT", "NOTICE": "n"}
+    hub.add("ann/small", {**FILES, **also, "notes.txt": "n", "model.onnx": "o"})
+    directory = ask(hub, tmp_path, lambda: fetch_weights("ann/small", None))
+    assert isinstance(directory, Path), directory
+    assert {path.name for path in directory.iterdir()} - set(FILES) == set(also)
+
+
 def shard(name: str) -> bytes:
     """A safetensors file with one tensor of two 16-bit numbers."""
     header = json.dumps({name: {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()

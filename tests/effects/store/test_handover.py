@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from backprop.effects.store.handover import TOKENIZER_FILES, hand_over_adapter, hand_over_model
+from backprop.effects.store.handover import hand_over_adapter, hand_over_model
 from backprop.plan.export.card import Card
+from backprop.plan.facts.model_files import TOKENIZER_FILES
 
 
 @pytest.fixture

@@ -105,6 +105,23 @@ def test_a_changed_embedding_parts_from_its_head_which_stays_as_it_was() -> None
     assert update.is_transposed
 
 
+@pytest.mark.parametrize("family", ["cohere", "starcoder2", "opt", "gemma3_text"])
+def test_a_head_that_is_tied_by_the_family_alone_parts_from_a_changed_embedding(family: str) -> None:
+    plan = planned(attrs.evolve(base(), config={"model_type": family}), adapter(*embedding()))
+    assert plan.is_untied
+    assert by_name(plan)[HEAD].is_copy
+
+
+def test_an_embedding_of_another_name_is_found() -> None:
+    name = "transformer.word_embeddings"
+    stored = tensor(f"{name}.weight", 10, 6)
+    plan = planned(
+        attrs.evolve(base(), tensors=(stored,)),
+        adapter(*(attrs.evolve(t, name=t.name.replace("model.embed_tokens", name)) for t in embedding())),
+    )
+    assert [entry.name for entry in plan.entries] == [stored.name, HEAD]
+
+
 def test_a_changed_head_parts_from_its_embedding() -> None:
     whole = tensor("base_model.model.lm_head.weight", 10, 6, dtype="float32")
     entries = by_name(planned(base(), adapter(whole)))
@@ -184,6 +201,9 @@ def test_a_quantized_base_is_refused() -> None:
         ({"lora_alpha": None}, '"lora_alpha"'),
         ({"lora_alpha": math.nan}, '"lora_alpha"'),
         ({"rank_pattern": {"(": 3}}, "no pattern"),
+        ({"rank_pattern": {"q_proj": 0}}, '"rank_pattern"'),
+        ({"rank_pattern": {"q_proj": 4.5}}, '"rank_pattern"'),
+        ({"kasa_config": {"beta": 1e-4}}, "KaSA"),
         ({"rank_pattern": [3]}, '"rank_pattern"'),
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backprop.plan.decision import Refused
-from backprop.plan.export.modelfile import Modelfile, create_body, modelfile_text, names_a_file, parse_modelfile
+from backprop.plan.export.modelfile import Modelfile, create_body, names_a_file, parse_modelfile
+from tests.modelfile_text import modelfile_text
 
 WHOLE = '''
 # A comment
@@ -124,8 +125,3 @@ def test_what_is_not_said_is_left_to_ollama() -> None:
 
 def test_a_written_modelfile_reads_back() -> None:
     assert parsed(modelfile_text(parsed(WHOLE))) == parsed(WHOLE)
-
-
-def test_what_no_quote_can_hold_is_not_written() -> None:
-    with pytest.raises(ValueError, match="no Modelfile can hold"):
-        modelfile_text(Modelfile(system='"""a"""\n"b'))

@@ -27,6 +27,13 @@ def test_what_belongs_is_pushed_and_everything_else_stays(names: tuple[str, ...]
     assert (plan.kind, set(plan.files), set(plan.left_out)) == (kind, set(names), set(STAYS))
 
 
+@pytest.mark.parametrize("weights", ["model.safetensors-00001-of-00002.safetensors", "model-1.safetensors"])
+def test_no_weights_stay_behind_whatever_their_files_are_called(weights: str) -> None:
+    plan = planned(("config.json", weights, "tekken.json", "sentencepiece.bpe.model"), include_base=True)
+    assert isinstance(plan, PushPlan)
+    assert plan.left_out == ()
+
+
 def test_weights_of_a_base_are_pushed_only_when_they_are_meant() -> None:
     assert isinstance(planned(ADAPTER), PushPlan)
     refused = planned(MODEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import sys
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.auto import modeling_auto as names
 
 from backprop.plan.facts.architectures import facts_from_config
 from backprop.plan.facts.families import FAMILY_DEFAULTS, Window, family_of
@@ -162,6 +165,17 @@ def test_facts_pass_through_json(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("family", "key"), [(f, key) for f, defaults in FAMILY_DEFAULTS.items() for key in defaults])
 def test_what_a_configuration_leaves_out_is_what_transformers_assumes(family: str, key: str) -> None:
     assert FAMILY_DEFAULTS[family][key] == getattr(AutoConfig.for_model(family), key)
+
+
+def test_every_decoder_that_transformers_ties_unasked_is_tied_here() -> None:
+    known = {family for family, defaults in FAMILY_DEFAULTS.items() if defaults.get("tie_word_embeddings")}
+    encoders = {*names.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *names.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES}
+    # Of these no decoder of text alone is ever loaded.
+    others = {"bert-generation", "cpmant", "ctrl", "trocr", "whisper", "xlnet"}
+    for family in names.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - encoders - others - known:
+        with contextlib.suppress(StrictDataclassError, ValueError):  # parts of larger models cannot stand alone
+            config = AutoConfig.for_model(family).get_text_config()
+            assert config.model_type != family or not getattr(config, "tie_word_embeddings", False), family
 
 
 def test_what_a_configuration_says_wins_over_its_family(tmp_path: Path) -> None:

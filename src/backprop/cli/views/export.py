@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from backprop.cli.style import Style, printable
 from backprop.plan.export.report import ExportReport
 from backprop.plan.quantity import about, file_size
@@ -11,7 +13,7 @@ def show(report: ExportReport, style: Style) -> str:
     """Where it stands, how large it is, and what was proved."""
     lines = [f"{printable(report.output)}: {report.format.value}, {file_size(report.num_bytes)}"]
     lines[0] += f" in {about(report.seconds)}"
-    rows = [(printable(file.path.rsplit("/", 1)[-1]), file_size(file.num_bytes)) for file in report.files]
+    rows = [(printable(PurePath(file.path).name), file_size(file.num_bytes)) for file in report.files]
     lines.append(style.table(rows, right=(1,)))
     lines += [f"verified: {check.name}, {check.result}" for check in report.checks]
     if report.untied:

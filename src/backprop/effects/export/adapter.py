@@ -9,11 +9,12 @@ from pathlib import Path
 from backprop.effects.export.merged import files_of
 from backprop.effects.export.staging import copy_files, staged
 from backprop.effects.export.tensors import SourceFiles, check_adapter_finite
-from backprop.effects.store.handover import ADAPTER_FILES, TOKENIZER_FILES
+from backprop.effects.store.handover import ADAPTER_FILES
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event, Stage
 from backprop.plan.export.plan import Check, Exported, ExportPlan
+from backprop.plan.facts.model_files import TOKENIZER_FILES
 
 
 def write_lora(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) -> Exported:

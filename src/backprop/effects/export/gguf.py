@@ -107,7 +107,6 @@ _ELEMENTS = {
     Kind.STRINGS: gguf.GGUFValueType.STRING,
     Kind.FLOAT32S: gguf.GGUFValueType.FLOAT32,
     Kind.INT32S: gguf.GGUFValueType.INT32,
-    Kind.BOOLS: gguf.GGUFValueType.BOOL,
 }
 _SCALARS = {
     Kind.UINT32: gguf.GGUFValueType.UINT32,

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from backprop.effects.export.llama_cpp import LlamaCppTools, convert, find_tools, quantize_file
-from backprop.effects.export.merged import files_of, throttled, write_merged
+from backprop.effects.export.merged import files_of, throttled, tokenizer_directory, write_merged
 from backprop.effects.export.quantizers import Quantizer, find_quantizer
 from backprop.effects.export.staging import check_output, staged
 from backprop.effects.probe.gguf_tokenizer import observe_gguf_tokenizer
@@ -27,6 +27,7 @@ from backprop.plan.settings.verbs.export import Quantization
 
 _WRITER = "backprop.effects.export.gguf"
 _VERIFIER = "backprop.effects.export.gguf_verify"
+_READER = "backprop.effects.export.gguf_read_back"
 Emit = Callable[[Event], None]
 
 
@@ -39,6 +40,8 @@ class Prepared:
     tokenizer: ChatTokenizer | None
     gguf: GgufPlan | None
     """None when llama.cpp's own converter does it."""
+    num_bytes: int
+    """That stand on the disk at once."""
     through: Quantization | None = None
     """What is written first, for llama-quantize to make the quantization of; None when no such step is needed."""
 
@@ -48,8 +51,7 @@ def check_gguf(plan: ExportPlan) -> tuple[Problem, ...]:
     prepared = prepare(plan)
     if isinstance(prepared, Refused):
         return prepared.problems
-    size = plan.source_bytes if prepared.gguf is None else prepared.gguf.data_bytes
-    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=size)
+    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=prepared.num_bytes)
     return (*(prepared.gguf.warnings if prepared.gguf else ()), *room)
 
 
@@ -61,11 +63,8 @@ def prepare(plan: ExportPlan) -> Prepared | Refused:
     tokenizer = observe_tokenizer(tokenizer_directory(plan), chat_template=None)
     unknown = check_family(str(merge.base.config.get("model_type")))
     if unknown is not None:
-        if tools.converter is None:
-            return Refused((unknown,))
-        missing = _missing_quantizer(plan.quantization, tools) if plan.quantization is not Quantization.F16 else ()
         chat = None if isinstance(tokenizer, Absent) else tokenizer
-        return Refused(missing) if missing else Prepared(quantizer, tools, chat, None, Quantization.F16)
+        return Refused((unknown,)) if tools.converter is None else _by_converter(plan, quantizer, tools, chat)
     if isinstance(tokenizer, Absent):
         return Refused((tokenizer.problem,))
     if importlib.util.find_spec("gguf") is None:
@@ -74,11 +73,26 @@ def prepare(plan: ExportPlan) -> Prepared | Refused:
     by_program = needs_k_quants(plan.quantization) and not quantizer.has_k_quants
     if by_program and (missing := _missing_quantizer(plan.quantization, tools)):
         return Refused(missing)
-    through = Quantization.F16 if by_program else None
-    planned = _plan_file(plan, tokenizer, through or plan.quantization, quantizer)
+    planned = _plan_file(plan, tokenizer, plan.quantization, quantizer)
     if isinstance(planned, Refused):
         return planned
-    return Prepared(quantizer, tools, tokenizer, planned, through)
+    if not by_program:
+        return Prepared(quantizer, tools, tokenizer, planned, planned.data_bytes)
+    first = _plan_file(plan, tokenizer, Quantization.F16, quantizer)
+    assert not isinstance(first, Refused), "what is refused is refused for every type"
+    return Prepared(quantizer, tools, tokenizer, first, first.data_bytes + planned.data_bytes, Quantization.F16)
+
+
+def _by_converter(
+    plan: ExportPlan, quantizer: Quantizer, tools: LlamaCppTools, tokenizer: ChatTokenizer | None
+) -> Prepared | Refused:
+    """llama.cpp's converter reads a merged model while it writes a file in 16 bits, which may be quantized after."""
+    missing = _missing_quantizer(plan.quantization, tools) if plan.quantization is not Quantization.F16 else ()
+    if missing:
+        return Refused(missing)
+    assert plan.merge is not None
+    num_bytes = plan.source_bytes + 2 * sum(entry.source.size for entry in plan.merge.entries)
+    return Prepared(quantizer, tools, tokenizer, None, num_bytes, Quantization.F16)
 
 
 def _plan_file(
@@ -98,15 +112,6 @@ def _plan_file(
         quantization=quantization,
         has_k_quants=quantizer.has_k_quants,
     )
-
-
-def tokenizer_directory(plan: ExportPlan) -> str:
-    """Where the tokenizer and the template of the training stand: beside the adapter, or with the base."""
-    own = plan.adapter.directory if plan.adapter else None
-    if own is not None and (Path(own) / "tokenizer.json").is_file():
-        return own
-    assert plan.merge is not None
-    return plan.merge.base.directory
 
 
 def _missing_quantizer(quantization: Quantization, tools: LlamaCppTools) -> tuple[Problem, ...]:
@@ -155,11 +160,14 @@ def _prove(
     plan: ExportPlan, prepared: Prepared, target: Path, emit: Emit
 ) -> tuple[tuple[Check, ...], tuple[Problem, ...]]:
     emit(Stage("verifying"))
-    verifier: Any = import_module(_VERIFIER)
+    reader: Any = import_module(_READER)
     checks = []
     if prepared.gguf is not None and prepared.through is None:
-        checks.append(verifier.check_file(prepared.gguf, target))
+        checks.append(reader.check_header(prepared.gguf, target))
     if not plan.verify:
         return tuple(checks), ()
+    if prepared.gguf is not None:
+        checks.append(reader.check_values(prepared.gguf, plan.merge, target))
+    verifier: Any = import_module(_VERIFIER)
     compared, warnings = verifier.compare(plan, target, prepared.tokenizer)
     return (*checks, *compared), warnings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +15,11 @@ import attrs
 import huggingface_hub
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from backprop.effects.probe.gguf_file import observe_gguf
 from backprop.plan.decision import Problem, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.events import Event, Stage
-from backprop.plan.export.push import CARD, DEFAULT_BRANCH, PushPlan, is_prose, is_text, secret_problem
+from backprop.plan.export.push import CARD, PushPlan, is_prose, is_text, public_problem, secret_problem
 from backprop.plan.redaction import find_secret, redact
 
 T = TypeVar("T")
@@ -77,7 +79,7 @@ def _token_in(path: Path) -> tuple[str, tuple[Problem, ...]]:
         raise BackpropError(problem) from wrong
     if not text:
         raise BackpropError(Problem("INPUT_VALIDATION_FAILED", f"{path} is empty.", where="--token-file"))
-    if not mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if os.name == "nt" or not mode & (stat.S_IRWXG | stat.S_IRWXO):  # Windows says of every file that others may
         return text, ()
     message = f"{path} has mode {mode:04o}: others on this machine can read the token in it."
     return text, (warning("INPUT_TOKEN_FILE_OPEN", message, hint=f"Run chmod 600 {path}"),)
@@ -95,7 +97,9 @@ def check_secrets(plan: PushPlan) -> None:
 
 
 def _readable(path: Path) -> str:
-    """A file's text; of safetensors what the header says beside the tensors."""
+    """A file's text; of weights what the header says beside the tensors, in GGUF files the chat template."""
+    if path.suffix == ".gguf":
+        return "\n".join(f"{key}: {value}" for key, value in observe_gguf(path).metadata.items())
     try:
         if is_text(path.name):
             return path.read_text("utf-8", errors="replace")
@@ -121,7 +125,8 @@ def push(
     """Push the planned files, and ``card`` as the model card where the directory has none.
 
     All files come in one commit: a push that fails leaves the repository's files as they were. Raises HUB_PUSH_AUTH,
-    HUB_PUSH_INVALID_REPO, HUB_PUSH_NOT_FOUND, HUB_PUSH_NETWORK, HUB_PUSH_UNKNOWN.
+    HUB_PUSH_INVALID_REPO, HUB_PUSH_NOT_FOUND, HUB_PUSH_NETWORK, HUB_PUSH_UNKNOWN, and INPUT_VALIDATION_FAILED for a
+    repository that is public where a private one was asked for.
     """
     api: Any = huggingface_hub.HfApi(token=token)
     disable_progress_bars()
@@ -140,6 +145,8 @@ def push(
 
     emit(Stage(f"making {plan.repo}"))
     tried(lambda: api.create_repo(plan.repo, private=plan.private or None, exist_ok=True))
+    if plan.private and not tried(lambda: api.repo_info(plan.repo)).private:
+        raise BackpropError(public_problem(plan.repo))
     if plan.revision is not None:
         tried(lambda: api.create_branch(plan.repo, branch=plan.revision, exist_ok=True))
     sizes = sum((Path(plan.directory) / name).stat().st_size for name in plan.files)
@@ -168,8 +175,8 @@ def _translated(repo: str) -> Iterator[None]:
         raise
     except Exception as error:  # the client and what it uploads with raise what they like
         code, message = _row(error)
-        where = DEFAULT_BRANCH if code == "HUB_PUSH_NOT_FOUND" else ""
-        raise BackpropError(Problem(code, message.replace("{repo}", repo), where=where and repo)) from error
+        where = repo if code == "HUB_PUSH_NOT_FOUND" else ""
+        raise BackpropError(Problem(code, message.replace("{repo}", repo), where=where)) from error
 
 
 def _row(error: BaseException) -> tuple[str, str]:

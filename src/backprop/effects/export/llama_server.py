@@ -100,10 +100,10 @@ def loaded(model: Path, *, lora: Path | None = None, num_threads: int = 1, conte
                 _fail(model, process, listener, said)
             try:
                 yield LlamaCpp(str(address.hostname), address.port)
-            except (OSError, http.client.HTTPException):
-                if process.poll() is None:
-                    raise
-                _fail(model, process, listener, said)
+            except (OSError, http.client.HTTPException) as error:
+                if process.poll() is not None:
+                    _fail(model, process, listener, said)
+                raise _failed(f"llama.cpp loads {model} and does not answer: {error}") from error
         finally:
             process.stdin.close()
             try:
@@ -118,7 +118,12 @@ def _fail(model: Path, process: subprocess.Popen[str], listener: threading.Threa
     listener.join(timeout=10)
     errors = [line.strip() for line in said if "error" in line.lower()] or [line.strip() for line in said]
     why = errors[0] if errors else f"it ended with {process.returncode}"
-    raise BackpropError(Problem("RUNTIME_GGUF_EXPORT_FAILED", f"llama.cpp does not load {model}: {why}"))
+    raise _failed(f"llama.cpp does not load {model}: {why}")
+
+
+def _failed(message: str) -> BackpropError:
+    hint = "Export with --no-verify to have the file all the same."
+    return BackpropError(Problem("RUNTIME_GGUF_EXPORT_FAILED", message, hint=hint))
 
 
 def serve(settings: Mapping[str, Any]) -> None:

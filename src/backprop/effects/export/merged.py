@@ -9,10 +9,10 @@ from backprop.effects.export.staging import copy_files, staged
 from backprop.effects.export.tensors import SourceFiles, check_adapter_finite
 from backprop.effects.export.verify import check_written_values, check_written_weights
 from backprop.effects.export.weights import write_weights
-from backprop.effects.store.handover import TOKENIZER_FILES
 from backprop.plan.events import Event, Stage, Written
 from backprop.plan.export.plan import Exported, ExportedFile, ExportPlan
 from backprop.plan.export.shards import INDEX, config_text, index_text, plan_shards
+from backprop.plan.facts.model_files import TOKENIZER_FILES
 
 _NUM_TOLD = 50
 """Events of an export's progress, at most about so many."""
@@ -37,9 +37,9 @@ def write_merged(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) 
         index = index_text(shards)
         if index is not None:
             (directory / INDEX).write_text(index, encoding="utf-8")
-        copy_files(merge.base.other_files, merge.base.directory, directory)
-        if merge.adapter is not None and (Path(merge.adapter.directory) / "tokenizer.json").is_file():
-            copy_files(TOKENIZER_FILES, merge.adapter.directory, directory)
+        others = (name for name in merge.base.other_files if name not in TOKENIZER_FILES)
+        copy_files(others, merge.base.directory, directory)
+        copy_files(TOKENIZER_FILES, tokenizer_directory(plan), directory)
         config = config_text(merge)
         if config is not None:
             (directory / "config.json").write_text(config, encoding="utf-8")
@@ -48,6 +48,15 @@ def write_merged(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) 
             emit(Stage("verifying"))
             checks.append(check_written_values(shards, directory))
     return Exported(files_of(out), tuple(checks), untied=merge.is_untied)
+
+
+def tokenizer_directory(plan: ExportPlan) -> str:
+    """Where the tokenizer and the template of the training stand: beside the adapter, or with the base."""
+    own = plan.adapter.directory if plan.adapter else None
+    if own is not None and (Path(own) / "tokenizer.json").is_file():
+        return own
+    assert plan.merge is not None, "what has no base is an adapter as it is"
+    return plan.merge.base.directory
 
 
 def files_of(out: Path) -> tuple[ExportedFile, ...]:

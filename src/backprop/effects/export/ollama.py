@@ -93,7 +93,7 @@ class Ollama:
         with self._connected() as connection:
             answer = self._ask(connection, "POST", "/api/create", json.dumps(body).encode())
             if answer.status != 200:
-                raise self._refusal(answer.status, answer.read())
+                raise self._refusal(answer.status, _read(answer))
             for line in self._lines(answer):
                 last = line
                 if "error" in line:
@@ -107,7 +107,7 @@ class Ollama:
     def _has_blob(self, digest: str) -> bool:
         with self._connecting() as connection:
             answer = _answer(connection, "HEAD", self.address.path + f"/api/blobs/{digest}")
-            answer.read()
+            _read(answer)
         if answer.status not in (200, 404):
             raise self._refusal(answer.status, b"")
         return answer.status == 200
@@ -118,7 +118,7 @@ class Ollama:
             body = _pieces(file, size, lambda share: emit(Stage(f"uploading {path.name}: {share} %")))
             headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
             answer = _answer(connection, "POST", self.address.path + f"/api/blobs/{digest}", body, headers)
-            content = answer.read()
+            content = _read(answer)
         if answer.status not in (200, 201):
             raise self._refusal(answer.status, content)
         return size
@@ -128,7 +128,7 @@ class Ollama:
     ) -> Any:
         with self._connected() as connection:
             answer = self._ask(connection, method, path, None if body is None else json.dumps(body).encode())
-            content = self._read(answer)
+            content = _read(answer)
         if answer.status == 404 and missing_is_none:
             return None
         if answer.status != 200:
@@ -152,12 +152,6 @@ class Ollama:
     ) -> http.client.HTTPResponse:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         return _answer(connection, method, self.address.path + path, body, headers)
-
-    def _read(self, answer: http.client.HTTPResponse) -> bytes:
-        try:
-            return answer.read()
-        except (OSError, http.client.HTTPException) as cut:
-            raise _Unreachable(str(cut)) from cut
 
     def _lines(self, answer: http.client.HTTPResponse) -> Iterator[Mapping[str, Any]]:
         """The objects of a stream, one a line; a stream that is cut just ends."""
@@ -239,6 +233,13 @@ def _answer(
         return connection.getresponse()
     except (OSError, http.client.HTTPException) as cut:
         raise _Unreachable(str(cut) or type(cut).__name__) from cut
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read()
+    except (OSError, http.client.HTTPException) as cut:
+        raise _Unreachable(str(cut)) from cut
 
 
 def _pieces(file: IO[bytes], size: int, tell: Callable[[int], None]) -> Iterator[bytes]:

@@ -52,7 +52,7 @@ def _candidates(llama_cpp: str | None) -> Iterator[Path]:
     for folder in _package_folders("libggml"):
         yield from (folder / sub / name for sub in ("lib64", "lib", "bin", ".") for name in _LIBRARIES)
     if llama_cpp:
-        root = Path(llama_cpp)
+        root = Path(llama_cpp).expanduser()
         yield from (root / sub / name for sub in ("build/bin", "bin", "lib", ".") for name in _LIBRARIES)
     for folder in _package_folders("xllamacpp"):
         yield from sorted(folder.glob("xllamacpp*.so"))

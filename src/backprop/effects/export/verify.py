@@ -59,13 +59,14 @@ def check_written_values(shards: tuple[Shard, ...], directory: Path) -> Check:
             _off(files, entry, directory / shard.file, begin, row, expected)
             for shard in shards
             for entry, begin in shard.tensors
-            if _is_sampled(entry)
-            for row, expected in _expected_rows(files, entry)
+            if is_sampled(entry)
+            for row, expected in expected_rows(files, entry)
         ]
     return Check("values of sampled rows", f"{len(off):,} rows, off by {max(off, default=0):.2f} of a rounding at most")
 
 
-def _is_sampled(entry: MergeEntry) -> bool:
+def is_sampled(entry: MergeEntry) -> bool:
+    """Whether rows of a tensor can be computed alone; those of an embedding with DoRA need all others."""
     update = entry.update
     return entry.dtype in _ROUNDING and not (update and update.magnitude and update.is_transposed)
 
@@ -82,12 +83,15 @@ def _off(files: SourceFiles, entry: MergeEntry, path: Path, begin: int, row: int
     return off / allowed if allowed else 0.0
 
 
-def _expected_rows(files: SourceFiles, entry: MergeEntry) -> Iterator[tuple[int, Row]]:
+def expected_rows(files: SourceFiles, entry: MergeEntry) -> Iterator[tuple[int, Row]]:
+    """The first, a middle and the last row of a merged tensor with its number, from the sources in float64."""
     source = entry.source
     num_rows = source.shape[0] if source.shape else 1
     row_bytes = source.size // max(1, num_rows) * ITEM_BYTES[source.dtype]
     factors = (read_tensor(files, entry.update.a), read_tensor(files, entry.update.b)) if entry.update else None
-    for row in sorted({0, num_rows // 2, num_rows - 1} if num_rows else ()):
+    # The one in the middle itself begins a head, and stays where it is when the rows of heads are permuted.
+    middle = min(num_rows // 2 + 1, num_rows - 1)
+    for row in sorted({0, middle, num_rows - 1} if num_rows else ()):
         stored = decode(files.read(source.file, source.begin + row * row_bytes, row_bytes), source.dtype)
         values = stored.astype(np.float64)
         if entry.update is not None and factors is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from backprop.effects.files.json_file import read_object
 from backprop.effects.probe.weight_files import WeightsDamaged, read_header, read_weights
@@ -17,30 +18,10 @@ from backprop.plan.export.sources import (
     adapter_problem,
 )
 from backprop.plan.facts.absent import Absent
+from backprop.plan.facts.model_files import CONFIG_FILES, LICENCE_FILES, TOKENIZER_FILES
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-MODEL_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
-    "NOTICE.txt",
-    "USE_POLICY.md",
-)
-"""What belongs to a model beside its weights; everything else in a directory is left alone."""
 
 
 def observe_adapter(directory: str | Path) -> AdapterFacts | Absent:
@@ -81,8 +62,15 @@ def observe_base(directory: str | Path, *, name: str | None = None, commit: str 
         tensors = tuple(tensor for file in weights.files for tensor in _tensors(file))
     except (WeightsDamaged, OSError) as damage:
         return _absent("DEP_MODEL_LOAD_FAILED", f"{name} cannot be exported: {damage}.")
-    others = tuple(file for file in MODEL_FILES if (place / file).is_file())
-    return BaseFacts(name, str(place), config, tensors, others, commit)
+    return BaseFacts(name, str(place), config, tensors, tuple(_other_files(place, config)), commit)
+
+
+def _other_files(directory: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """What belongs to a model beside its weights; everything else in its directory is left alone."""
+    named = (*CONFIG_FILES, *TOKENIZER_FILES, *LICENCE_FILES)
+    yield from (name for name in named if (directory / name).is_file())
+    if config.get("auto_map"):  # the model brings code of its own
+        yield from sorted(path.name for path in directory.glob("*.py"))
 
 
 def _tensors(path: Path) -> tuple[TensorFacts, ...]:

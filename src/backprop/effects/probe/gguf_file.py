@@ -6,7 +6,7 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,7 @@ import attrs
 
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
+from backprop.plan.export.gguf.ggml import GgmlType
 from backprop.plan.export.gguf_file import GgufFile, GgufTensor
 
 MAGIC = b"GGUF"
@@ -25,11 +26,10 @@ _KEPT = frozenset({_TOKENS, _TOKEN_TYPES})
 _SPECIAL = frozenset({3, 4})
 """Token types: control, user-defined."""
 _LONGEST_TEXT = 64 * 2**20
-_BLOCKS = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
-    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2),
-}  # fmt: skip
-"""Elements and bytes of a block by the number of the type; those that are missing are not checked for their size."""
+_BLOCKS = {kind.number: (kind.block_size, kind.block_bytes) for kind in GgmlType} | {3: (32, 20), 30: (1, 2)}
+"""Elements and bytes of a block by the number of the type; those that are missing are not checked for their size.
+
+Beside those that are written Q4_1 and BF16."""
 
 
 class Damaged(ValueError):
@@ -51,12 +51,37 @@ def observe_gguf(path: Path) -> GgufFile:
     Raises ``BackpropError`` with INPUT_VALIDATION_FAILED when it cannot be read, is none or is cut off.
     """
     try:
-        with path.open("rb") as file:
-            return _read(path, file, size=path.stat().st_size)
+        header = read_gguf(path, keep=_KEPT.__contains__)
     except (OSError, Damaged) as wrong:
         reason = (wrong.strerror or str(wrong)) if isinstance(wrong, OSError) else str(wrong)
         problem = Problem("INPUT_VALIDATION_FAILED", f"{path} cannot be used: {reason}.", where=str(path))
         raise BackpropError(problem) from wrong
+    tokens, types = header.metadata.get(_TOKENS) or (), header.metadata.get(_TOKEN_TYPES) or ()
+    special = {i: tokens[i] for i, kind in enumerate(types[: len(tokens)]) if kind in _SPECIAL}
+    named = [header.metadata.get(f"tokenizer.ggml.{which}_token_id") for which in ("bos", "eos")]
+    by_id = {**special, **{i: tokens[i] for i in named if isinstance(i, int) and 0 <= i < len(tokens)}}
+    scalars = {key: value for key, value in header.metadata.items() if value is not None and key not in _KEPT}
+    return GgufFile(str(path), scalars, tuple(special.values()), by_id, header.tensors)
+
+
+@attrs.frozen
+class GgufHeader:
+    """All that stands before the data of a file."""
+
+    metadata: Mapping[str, Any]
+    """Arrays are tuples, or None where they were not kept."""
+    tensors: Mapping[str, GgufTensor]
+    data_begin: int
+    """In bytes from the start of the file."""
+
+
+def read_gguf(path: Path, *, keep: Callable[[str], bool] = lambda _key: True) -> GgufHeader:
+    """The header of the file at ``path``, with those arrays that ``keep`` asks for.
+
+    Raises ``OSError``, and :class:`Damaged` for a file that is none or is cut off.
+    """
+    with path.open("rb") as file:
+        return _read(file, size=path.stat().st_size, keep=keep)
 
 
 @attrs.define
@@ -106,7 +131,7 @@ class _Reader:
         return tuple(values) if keep else None
 
 
-def _read(path: Path, file: IO[bytes], *, size: int) -> GgufFile:
+def _read(file: IO[bytes], *, size: int, keep: Callable[[str], bool]) -> GgufHeader:
     reader = _Reader(file, size)
     if size < len(MAGIC) or reader.bytes(len(MAGIC)) != MAGIC:
         raise Damaged("it is not a GGUF file")
@@ -117,18 +142,14 @@ def _read(path: Path, file: IO[bytes], *, size: int) -> GgufFile:
     metadata: dict[str, Any] = {}
     for _ in range(num_values):
         key, kind = reader.text(), reader.number("I")
-        metadata[key] = reader.value(kind, keep=key in _KEPT)
+        metadata[key] = reader.value(kind, keep=keep(key))
     tensors = dict(_tensor(reader) for _ in range(num_tensors))
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0:
         raise Damaged("it is damaged: its alignment is no number")
-    _check_whole(tensors, begin=-(-file.tell() // alignment) * alignment, size=size)
-    tokens, types = metadata.pop(_TOKENS, None) or (), metadata.pop(_TOKEN_TYPES, None) or ()
-    special = {i: tokens[i] for i, kind in enumerate(types[: len(tokens)]) if kind in _SPECIAL}
-    named = [metadata.get(f"tokenizer.ggml.{which}_token_id") for which in ("bos", "eos")]
-    by_id = {**special, **{i: tokens[i] for i in named if isinstance(i, int) and 0 <= i < len(tokens)}}
-    scalars = {key: value for key, value in metadata.items() if value is not None}
-    return GgufFile(str(path), scalars, tuple(special.values()), by_id, tensors)
+    begin = -(-file.tell() // alignment) * alignment
+    _check_whole(tensors, begin=begin, size=size)
+    return GgufHeader(metadata, tensors, begin)
 
 
 def _tensor(reader: _Reader) -> tuple[str, GgufTensor]:

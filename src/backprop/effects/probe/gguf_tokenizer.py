@@ -13,7 +13,13 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from backprop.effects.files.json_file import read_object
 from backprop.plan.decision import Problem
 from backprop.plan.export.gguf.pretokenizers import PRETOKENIZERS, PROBE, choose
-from backprop.plan.export.gguf.vocabulary import TokenizerSource, VocabularyKind, adds_prefix_space, kind_of_vocabulary
+from backprop.plan.export.gguf.vocabulary import (
+    TokenizerSource,
+    VocabularyKind,
+    adds_prefix_space,
+    changes_text,
+    kind_of_vocabulary,
+)
 from backprop.plan.facts.absent import Absent
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "mask_token")
@@ -47,25 +53,29 @@ def observe_gguf_tokenizer(directory: str | Path, *, chat_template: str | None) 
 
 def gguf_tokenizer_of(tokenizer: Tokenizer, config: Mapping[str, Any]) -> str | None:
     """What llama.cpp calls a tokenizer like this one: its way to cut text, or ``SentencePiece``; None for none."""
-    if kind_of_vocabulary(_without_words(tokenizer)) is VocabularyKind.SENTENCE_PIECE:
-        return "SentencePiece"
+    definition = _without_words(tokenizer)
+    if kind_of_vocabulary(definition) is VocabularyKind.SENTENCE_PIECE:
+        return None if changes_text(definition) else "SentencePiece"
     return pretokenizer_of(tokenizer, config)
 
 
 def _without_words(tokenizer: Tokenizer) -> Mapping[str, Any]:
     """As much of tokenizer.json as says how text is cut; its megabytes of words take long to parse again."""
-    model, cutter = tokenizer.model, tokenizer.pre_tokenizer
+    model, cutter, normalizer = tokenizer.model, tokenizer.pre_tokenizer, tokenizer.normalizer
     flags = {flag: getattr(model, flag, None) for flag in ("byte_fallback", "ignore_merges")}
     return {
         "model": {"type": type(model).__name__, **flags},
         "pre_tokenizer": json.loads(cutter.__getstate__()) if cutter is not None else None,
+        "normalizer": json.loads(normalizer.__getstate__()) if normalizer is not None else None,
     }
 
 
 def pretokenizer_of(tokenizer: Tokenizer, config: Mapping[str, Any]) -> str | None:
     """llama.cpp's name for the way a byte-level tokenizer cuts text; None when it has none that cuts alike."""
     definition = _without_words(tokenizer)
-    if kind_of_vocabulary(definition) is not VocabularyKind.BYTE_LEVEL or adds_prefix_space(definition):
+    if kind_of_vocabulary(definition) is not VocabularyKind.BYTE_LEVEL:
+        return None
+    if adds_prefix_space(definition) or changes_text(definition):
         return None
     own = _cuts(tokenizer.pre_tokenizer)
     alike = tuple(name for name, cuts in _known_cuts().items() if cuts == own)

@@ -20,6 +20,7 @@ from backprop.effects.probe.hub_splits import CARD, are_whole, files_of_split, r
 from backprop.effects.probe.weight_files import WeightsDamaged, read_weights
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
+from backprop.plan.facts.model_files import LICENCE_FILES, TOKENIZER_FILES
 
 DESCRIPTION = (
     "config.json",
@@ -31,7 +32,6 @@ DESCRIPTION = (
     "generation_config.json",
     CARD,
 )
-_ALSO_LOADED = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "spiece.model")
 _SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _TORCH = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
 
@@ -103,7 +103,8 @@ def fetch_weights(name: str, commit: str | None) -> Path:
         if not weights:
             message = f"{name} on the Hub has no weights: neither model*.safetensors nor pytorch_model*.bin."
             raise BackpropError(Problem("DEP_MODEL_LOAD_FAILED", message, where="--model"))
-        wanted = [file for file in (*DESCRIPTION, *_ALSO_LOADED) if file in there]
+        named = dict.fromkeys((*DESCRIPTION, *TOKENIZER_FILES, *LICENCE_FILES))
+        wanted = [file for file in named if file in there]
         return _download(name, "model", info.sha, [*wanted, *weights], is_main=commit is None)
 
 

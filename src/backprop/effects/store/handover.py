@@ -13,23 +13,9 @@ from typing import Any
 from backprop.effects.files.atomic import PARTIAL, replace_directory, writing
 from backprop.effects.files.json_file import read_object
 from backprop.plan.export.card import Card
+from backprop.plan.facts.model_files import CHAT_TEMPLATE_FILE, TOKENIZER_FILES
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tekken.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-)
-CHAT_TEMPLATE_FILE = "chat_template.jinja"
 WHOLE_WEIGHTS = "model*.safetensors*"
 """One file, or shards and their index."""
 

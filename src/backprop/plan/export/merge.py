@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
@@ -10,7 +10,11 @@ from backprop.plan.decision import Problem, Refused
 from backprop.plan.export.sources import ITEM_BYTES, MERGEABLE, AdapterFacts, BaseFacts, Part, TensorFacts
 
 HEAD = "lm_head.weight"
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
+_HEADS: Mapping[str, str] = {
+    **dict.fromkeys(("embed_tokens.weight", "wte.weight", "word_embeddings.weight", ".embeddings.weight"), HEAD),
+    "embed_in.weight": "embed_out.weight",
+}
+"""How the names of embeddings end, and the name of the head that can be one tensor with each."""
 _NUM_NAMED = 3
 
 
@@ -117,7 +121,7 @@ class _Changes:
     def __init__(self, base: BaseFacts, adapter: AdapterFacts) -> None:
         self._base, self._adapter = base, adapter
         self._stored = {tensor.name: tensor for tensor in base.tensors}
-        self._embedding = next((n for n in self._stored if n.endswith(_EMBEDDINGS)), None) if base.is_tied else None
+        self._embedding, self._head = _tied_pair(self._stored) if base.is_tied else (None, HEAD)
         self._updates: dict[str, LowRank] = {}
         self._wholes: dict[str, TensorFacts] = {}
         self._unknown: list[str] = []
@@ -130,19 +134,19 @@ class _Changes:
     @property
     def is_untied(self) -> bool:
         """The embedding or the head was changed without the other, which was the same tensor."""
-        changed = {name for name in (*self._updates, *self._wholes) if name in (HEAD, self._embedding)}
+        changed = {name for name in (*self._updates, *self._wholes) if name in (self._head, self._embedding)}
         keeps = self._adapter.keeps_tie and self._embedding in changed
         return self._embedding is not None and bool(changed) and not keeps
 
     def entries(self) -> Iterator[MergeEntry]:
         """The merged model's tensors: the base's in their order, and an untied head after its embedding."""
         for tensor in self._base.tensors:
-            if tensor.name != HEAD or self._embedding is None:
+            if tensor.name != self._head or self._embedding is None:
                 yield self._entry(tensor.name, tensor)
             elif not (self.is_untied or self._adapter.keeps_tie):
                 yield _copy(tensor)
             if tensor.name == self._embedding and self.is_untied:
-                yield self._entry(HEAD, tensor)
+                yield self._entry(self._head, tensor)
 
     def _entry(self, name: str, stored: TensorFacts) -> MergeEntry:
         source = self._wholes.get(name, stored)
@@ -150,8 +154,8 @@ class _Changes:
 
     def _target(self, name: str) -> tuple[str, TensorFacts] | None:
         """The name in the merged model and the base's tensor; a checkpoint of a bare model lacks ``model.``."""
-        if name == HEAD and self._embedding is not None:
-            return HEAD, self._stored[self._embedding]
+        if name == self._head and self._embedding is not None:
+            return name, self._stored[self._embedding]
         for candidate in (name, name.removeprefix("model."), f"model.{name}"):
             if candidate in self._stored:
                 return candidate, self._stored[candidate]
@@ -227,6 +231,12 @@ class _Changes:
     def _invalid(self, what: str) -> Problem:
         message = f"The adapter in {self._adapter.directory} cannot be exported: it {what}."
         return Problem("INPUT_ADAPTER_INVALID", message, where="PATH")
+
+
+def _tied_pair(names: Iterable[str]) -> tuple[str | None, str]:
+    """The embedding among the names of tensors, None when it is not known, and the name of its head."""
+    found = ((name, head) for name in names for ending, head in _HEADS.items() if name.endswith(ending))
+    return next(found, (None, HEAD))
 
 
 def _modules(adapter: AdapterFacts) -> dict[str, dict[Part, TensorFacts]]:

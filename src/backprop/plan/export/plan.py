@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import enum
+
 import attrs
 
 from backprop.plan.decision import Problem
 from backprop.plan.export.merge import MergePlan
-from backprop.plan.export.sources import AdapterFacts
+from backprop.plan.export.sources import AdapterFacts, BaseShape
 from backprop.plan.settings.verbs.export import ExportFormat, Quantization
+
+
+class Needed(enum.Enum):
+    """What of an adapter's base a format is made from."""
+
+    NOTHING = "nothing"
+    SHAPE = "its configuration"
+    WEIGHTS = "its weights"
 
 
 @attrs.frozen
@@ -24,7 +34,7 @@ class ExportPlan:
     """A file name without its ending, safe on every system and in Ollama."""
     adapter: AdapterFacts | None
     merge: MergePlan | None
-    """None for --format lora, which needs no base."""
+    """None for formats that do not need the base's weights."""
     quantization: Quantization
     verify: bool
     model_card: str | None
@@ -34,6 +44,8 @@ class ExportPlan:
     base_model: str | None = None
     """--base-model"""
     adapter_tag: str | None = None
+    shape: BaseShape | None = None
+    """The adapter's base, for a format that needs no more of it than its configuration."""
     llama_cpp_path: str | None = None
     warnings: tuple[Problem, ...] = ()
 
@@ -53,6 +65,8 @@ class ExportPlan:
         """The base as it was named; for a whole model its directory."""
         if self.merge is not None:
             return self.merge.base.name
+        if self.shape is not None:
+            return self.shape.name
         return self.adapter.base_name if self.adapter else None
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from backprop.plan.decision import Problem, Refused
+from backprop.plan.facts.model_files import TOKENIZER_FILES
 
 CARD = "README.md"
 DEFAULT_BRANCH = "main"
@@ -25,15 +26,13 @@ class Kind(enum.Enum):
     GGUF = "gguf"
 
 
-_TOKENIZER = (
-    r"tokenizer\.(json|model)|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|"
-    r"merges\.txt|spiece\.model|chat_template\.(jinja|json)"
-)
+_TOKENIZER = "|".join(map(re.escape, TOKENIZER_FILES))
+_MODEL_WEIGHTS = r"model[\w.-]*\.safetensors"
 _ABOUT = r"README\.md|loss\.svg|LICENSE[\w.-]*|NOTICE[\w.-]*|USE_POLICY\.md|\.gitattributes"
 _BELONGS: Mapping[Kind, re.Pattern[str]] = {
     Kind.ADAPTER: re.compile(rf"adapter_config\.json|adapter_model\.safetensors|{_TOKENIZER}|{_ABOUT}"),
     Kind.MODEL: re.compile(
-        r"config\.json|generation_config\.json|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|"
+        rf"config\.json|generation_config\.json|{_MODEL_WEIGHTS}(\.index\.json)?|"
         rf"(configuration|modeling|tokenization)_\w+\.py|{_TOKENIZER}|{_ABOUT}"
     ),
     Kind.GGUF: re.compile(rf"[\w.-]+\.gguf|Modelfile|{_ABOUT}"),
@@ -63,7 +62,7 @@ def kind_of(names: Iterable[str]) -> Kind | None:
     there = set(names)
     if "adapter_config.json" in there:
         return Kind.ADAPTER
-    if "config.json" in there and any(re.fullmatch(r"model.*\.safetensors", name) for name in there):
+    if "config.json" in there and any(re.fullmatch(_MODEL_WEIGHTS, name) for name in there):
         return Kind.MODEL
     return Kind.GGUF if any(name.endswith(".gguf") for name in there) else None
 
@@ -144,6 +143,13 @@ def secret_problem(directory: str, name: str, secret: str) -> Problem:
     return Problem("HUB_PUSH_SECRET", message, where=name, hint="Take it out, and withdraw it where it was issued.")
 
 
+def public_problem(repo: str) -> Problem:
+    """INPUT_VALIDATION_FAILED for a repository that everybody can read and --private was given for."""
+    message = f"{repo} exists and is public, and --private makes only a new repository private; nothing was pushed."
+    hint = "Make it private in its settings on the Hub, name another with --repo, or leave --private out."
+    return Problem("INPUT_VALIDATION_FAILED", message, where="--private", hint=hint)
+
+
 @attrs.frozen
 class PushReport:
     """What stands on the Hub now."""
@@ -154,7 +160,7 @@ class PushReport:
     revision: str
     kind: Kind
     private: bool
-    """As asked; an existing repository stays as it is."""
+    """As asked; without it an existing repository stays as it is."""
     files: tuple[str, ...]
     left_out: tuple[str, ...]
     num_bytes: int

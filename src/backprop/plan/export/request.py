@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from backprop.plan.decision import Problem, warning
 from backprop.plan.export.sources import AdapterFacts
+from backprop.plan.export.trained import is_on_hub, without_directory
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -42,6 +43,7 @@ def _warnings(settings: ExportSettings) -> Iterator[Problem]:
         ("--ollama-name", settings.ollama_name and not (settings.ollama or asked is adapter), "without --ollama"),
         ("--base-model", settings.base_model and asked is not adapter, f"with --format {asked.value}"),
         ("--adapter-tag", settings.adapter_tag and asked is not adapter, f"with --format {asked.value}"),
+        ("--adapter-tag", settings.adapter_tag and settings.ollama_name and asked is adapter, "beside --ollama-name"),
         ("--hub-token", settings.hub_token and settings.push is None, "without --push"),
         ("--hub-token-file", settings.hub_token_file and settings.push is None, "without --push"),
         ("--base", settings.base and asked is ExportFormat.LORA, "with --format lora"),
@@ -70,8 +72,8 @@ def export_card(format: ExportFormat, adapter: AdapterFacts | None, *, name: str
     auto = "AutoPeftModelForCausalLM" if format is ExportFormat.LORA else "AutoModelForCausalLM"
     package = "peft" if format is ExportFormat.LORA else "transformers"
     # The Hub takes only names of its own models as base_model, and a directory is nobody else's business.
-    on_hub = of is not None and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", of) is not None
-    of = of if on_hub or of is None else of.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
+    on_hub = of is not None and is_on_hub(of)
+    of = without_directory(of) if of is not None else None
     lines = ["---", *([f"base_model: {of}"] if on_hub else []), f"library_name: {package}"]
     lines += ["pipeline_tag: text-generation", "tags:", "- backprop", *(["- lora"] if adapter else []), "---", ""]
     lines += [f"# {name}", "", f"{kind}{f', base {of}' if of else ''}. Written by `backprop export`.", ""]

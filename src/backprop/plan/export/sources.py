@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from backprop.plan.decision import Problem
+from backprop.plan.facts.families import FAMILY_DEFAULTS
 
 ITEM_BYTES: Mapping[str, int] = {
     "float64": 8,
@@ -135,19 +136,30 @@ class BaseFacts:
     config: Mapping[str, Any]
     tensors: tuple[TensorFacts, ...]
     other_files: tuple[str, ...] = ()
-    """Names of the files beside the weights that belong to the model: configuration, tokenizer, template, licence."""
+    """Names of the files beside the weights that belong to it: configuration, tokenizer, template, licence, code."""
     commit: str | None = None
 
     @property
     def is_tied(self) -> bool:
         """The output head is the embedding."""
-        inner = self.config.get("text_config")
-        given = {**self.config, **(inner if isinstance(inner, Mapping) else {})}
-        return bool(given.get("tie_word_embeddings", _TIED_BY_DEFAULT.get(str(given.get("model_type")), False)))
+        return ties_head(self.config)
 
 
-_TIED_BY_DEFAULT: Mapping[str, bool] = {"gemma": True, "gemma2": True, "gemma3_text": True, "smollm3": True}
-"""What transformers takes where the configuration is silent; False for the others."""
+def ties_head(config: Mapping[str, Any]) -> bool:
+    """Whether the output head of a model with this ``config.json`` is its embedding."""
+    inner = config.get("text_config")
+    given = {**config, **(inner if isinstance(inner, Mapping) else {})}
+    usual = FAMILY_DEFAULTS.get(str(given.get("model_type")), {})
+    return bool({**usual, **given}.get("tie_word_embeddings", False))
+
+
+@attrs.frozen
+class BaseShape:
+    """A base of which the configuration alone is looked at."""
+
+    name: str
+    """As the user or the adapter names it."""
+    config: Mapping[str, Any]
 
 
 def adapter_tensor(facts: TensorFacts) -> AdapterTensor:
@@ -170,10 +182,10 @@ def adapter_facts(directory: str, config: Mapping[str, Any], tensors: tuple[Tens
         directory=directory,
         base_name=config.get("base_model_name_or_path") or None,
         base_commit=config.get("revision") or None,
-        rank=_whole(config, "r"),
+        rank=_whole(config.get("r"), "r"),
         alpha=_number(config.get("lora_alpha"), "lora_alpha"),
         tensors=tuple(adapter_tensor(tensor) for tensor in tensors),
-        rank_pattern=tuple((str(k), int(_number(v, "rank_pattern"))) for k, v in _pattern(config, "rank_pattern")),
+        rank_pattern=tuple((str(k), _whole(v, "rank_pattern")) for k, v in _pattern(config, "rank_pattern")),
         alpha_pattern=tuple((str(k), _number(v, "alpha_pattern")) for k, v in _pattern(config, "alpha_pattern")),
         use_rslora=config.get("use_rslora") is True,
         use_dora=config.get("use_dora") is True,
@@ -195,6 +207,8 @@ _UNMERGEABLE = {
     "alora_invocation_tokens": "is an activated LoRA, which works only after its invocation tokens",
     "arrow_config": "is an Arrow mixture of adapters",
     "use_bdlora": "is a block-diagonal LoRA adapter",
+    "kasa_config": "is a KaSA adapter, which fits a truncated copy of its base",
+    "monteclora_config": "is a MonteCLoRA adapter",
 }
 
 
@@ -222,8 +236,7 @@ def _pattern(config: Mapping[str, Any], key: str) -> tuple[tuple[Any, Any], ...]
     return tuple(value.items())
 
 
-def _whole(config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
+def _whole(value: object, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'has no usable "{key}" (found {value!r})')
     return value

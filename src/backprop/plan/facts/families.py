@@ -168,9 +168,17 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }
 
+_TIED = (
+    "biogpt", "bloom", "cohere", "cohere2", "cohere2_moe", "cohere_compass_text", "ernie4_5", "ernie4_5_moe",
+    "falcon", "falcon_mamba", "gemma3n_text", "gemma4_text", "gemma4_unified_text", "gpt2", "gpt_bigcode",
+    "gpt_neo", "gpt_neox_japanese", "granite_swa", "jetmoe", "lara_mini", "lfm2", "lfm2_moe", "lfm3", "mamba",
+    "minicpm3", "modernbert-decoder", "mpt", "openai-gpt", "opt", "recurrent_gemma", "smollm3", "starcoder2",
+    "vaultgemma", "xglm", "youtu", "zamba", "zamba2", "zaya",
+)  # fmt: skip
+"""Families whose head is the embedding unless the configuration says otherwise."""
+
 FAMILY_DEFAULTS: Mapping[str, Mapping[str, object]] = {
-    "cohere": {"tie_word_embeddings": True},
-    "cohere2": {"tie_word_embeddings": True},
+    **{family: {"tie_word_embeddings": True} for family in _TIED},
     "gemma": {"tie_word_embeddings": True, "head_dim": 256},
     "gemma2": {
         "tie_word_embeddings": True,
@@ -197,7 +205,6 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "shared_expert_intermediate_size": 5632,
     },
     "qwen3_moe": {"num_experts_per_tok": 8, "moe_intermediate_size": 768},
-    "smollm3": {"tie_word_embeddings": True},
 }
 """What published configurations leave out where it is their family's default."""
 

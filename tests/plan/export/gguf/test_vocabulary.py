@@ -65,6 +65,20 @@ def test_the_configuration_has_the_last_word_on_the_begin_token() -> None:
     assert find(entries, "tokenizer.ggml.add_bos_token") is False
 
 
+@pytest.mark.parametrize("declared", [3, [3, 1]])
+def test_the_model_names_the_end_token_where_the_tokenizer_does_not(declared: int | list[int]) -> None:
+    silent = source(BYTE_LEVEL, special_tokens={})
+    entries = vocabulary_entries(silent, num_rows=6, config={"eos_token_id": declared})
+    assert find(entries, "tokenizer.ggml.eos_token_id") == 3
+    own = vocabulary_entries(source(BYTE_LEVEL), num_rows=6, config={"eos_token_id": 1})
+    assert find(own, "tokenizer.ggml.eos_token_id") == 3
+
+
+def test_a_tokenizer_without_any_end_token_is_refused() -> None:
+    with pytest.raises(ValueError, match="ends a text"):
+        vocabulary_entries(source(BYTE_LEVEL, special_tokens={}), num_rows=6, config={"eos_token_id": None})
+
+
 def test_sentence_piece_scores_follow_the_order_of_merges() -> None:
     entries = vocabulary_entries(source(SENTENCE_PIECE, pretokenizer=None), num_rows=7)
     assert find(entries, "tokenizer.ggml.model") == "llama"
@@ -92,6 +106,14 @@ def test_more_tokens_than_rows_are_refused() -> None:
 def test_a_way_to_cut_text_without_a_name_is_refused() -> None:
     with pytest.raises(ValueError, match="no name for"):
         vocabulary_entries(source(BYTE_LEVEL, pretokenizer=None), num_rows=6)
+
+
+@pytest.mark.parametrize("definition", [BYTE_LEVEL, SENTENCE_PIECE])
+def test_a_tokenizer_that_rewrites_text_is_refused(definition: dict[str, Any]) -> None:
+    lower = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}
+    with pytest.raises(ValueError, match="no name for"):
+        vocabulary_entries(source({**definition, "normalizer": lower}), num_rows=7)
+    vocabulary_entries(source({**definition, "normalizer": {"type": "NFC"}}), num_rows=7)
 
 
 def test_other_kinds_of_tokenizers_are_refused() -> None:

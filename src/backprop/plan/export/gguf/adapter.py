@@ -17,7 +17,7 @@ from backprop.plan.export.gguf.hyperparameters import read_hyperparameters
 from backprop.plan.export.gguf.metadata import Entry, real, text
 from backprop.plan.export.gguf.names import Change, place_of
 from backprop.plan.export.gguf.plan import UNSUPPORTED, check_family
-from backprop.plan.export.sources import AdapterFacts, Part, TensorFacts
+from backprop.plan.export.sources import AdapterFacts, Part, TensorFacts, ties_head
 
 _MERGED_HINT = "Merge it instead: --format gguf."
 
@@ -57,7 +57,7 @@ def plan_lora(adapter: AdapterFacts, config: Mapping[str, Any], *, name: str) ->
         model = read_hyperparameters(config, architecture)
     except ValueError as damage:
         return Refused((Problem("INPUT_MODEL_INVALID", f"{name}: {damage}"),))
-    problems = tuple(_inexpressible(adapter))
+    problems = tuple(_inexpressible(adapter, config))
     tensors: list[LoraTensor] = []
     for tensor in adapter.tensors if not problems else ():
         module = tensor.module if tensor.module.startswith(("model.", "lm_head")) else f"model.{tensor.module}"
@@ -87,7 +87,7 @@ def plan_lora(adapter: AdapterFacts, config: Mapping[str, Any], *, name: str) ->
     return LoraPlan(architecture.name, entries, tuple(tensors), (model.num_heads, model.num_kv_heads))
 
 
-def _inexpressible(adapter: AdapterFacts) -> Iterator[Problem]:
+def _inexpressible(adapter: AdapterFacts, config: Mapping[str, Any]) -> Iterator[Problem]:
     if adapter.use_dora:
         yield _refusal(adapter, "DoRA scales whole rows, which a GGUF adapter cannot")
     if adapter.fan_in_fan_out:
@@ -99,6 +99,8 @@ def _inexpressible(adapter: AdapterFacts) -> Iterator[Problem]:
         yield _refusal(adapter, f"it holds {wholes[0]} as a whole, and a GGUF adapter has only low-rank changes")
     if any(t.part in (Part.EMBEDDING_A, Part.EMBEDDING_B) for t in adapter.tensors):
         yield _refusal(adapter, "it changes the embedding")
+    if ties_head(config) and any(module.rpartition(".")[2] == "lm_head" for module in adapter.modules):
+        yield _refusal(adapter, "it changes the head, which is one tensor with the embedding in its base")
 
 
 def _refusal(adapter: AdapterFacts, what: str) -> Problem:

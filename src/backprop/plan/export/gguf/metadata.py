@@ -18,10 +18,9 @@ class Kind(enum.Enum):
     STRINGS = "array of strings"
     FLOAT32S = "array of float32"
     INT32S = "array of int32"
-    BOOLS = "array of bool"
 
 
-Value = int | float | bool | str | tuple[str, ...] | tuple[float, ...] | tuple[int, ...] | tuple[bool, ...]
+Value = int | float | bool | str | tuple[str, ...] | tuple[float, ...] | tuple[int, ...]
 
 
 @attrs.frozen

@@ -119,7 +119,7 @@ def plan_gguf(
     problems += [_unsupported(f"{name} cannot be written to GGUF. {sentence}") for sentence in obstacles(model)]
     rows = next((t.shape[0] for t in tensors if _full_name(t.name) == _EMBEDDING and t.shape), 0)
     try:
-        vocabulary = vocabulary_entries(tokenizer, num_rows=rows)
+        vocabulary = vocabulary_entries(tokenizer, num_rows=rows, config=config)
     except ValueError as sentence:
         vocabulary = ()
         problems.append(_unsupported(f"{name} cannot be written to GGUF. {sentence}"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from backprop.plan.export.gguf.metadata import Entry, Kind, flag, text, whole
+from backprop.plan.export.gguf.metadata import Entry, Kind, find, flag, text, whole
 
 SPACE = "\u2581"
 """SentencePiece's sign for a space."""
@@ -69,6 +69,14 @@ def adds_prefix_space(definition: Mapping[str, Any]) -> bool:
     return any(part.get("type") == "ByteLevel" and part.get("add_prefix_space") is True for part in cutters)
 
 
+def changes_text(definition: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer rewrites a text before it cuts it, as llama.cpp never does: lower case, other forms."""
+    kind = kind_of_vocabulary(definition)
+    # Text that is composed already, as nearly all is, NFC leaves as it is; the others are how spaces are spelled.
+    expected = {"NFC"} if kind is VocabularyKind.BYTE_LEVEL else {"NFC", "Prepend", "Replace"}
+    return any(part.get("type") not in expected for part in _flat(definition.get("normalizer"), "normalizers"))
+
+
 def _flat(node: object, key: str) -> tuple[Mapping[str, Any], ...]:
     """The parts of a component that may be a sequence."""
     if not isinstance(node, Mapping):
@@ -78,9 +86,12 @@ def _flat(node: object, key: str) -> tuple[Mapping[str, Any], ...]:
     return (node,)
 
 
-def vocabulary_entries(source: TokenizerSource, *, num_rows: int) -> tuple[Entry, ...]:
+def vocabulary_entries(
+    source: TokenizerSource, *, num_rows: int, config: Mapping[str, Any] | None = None
+) -> tuple[Entry, ...]:
     """All of ``tokenizer.*``; ``num_rows`` is the length of the embedding, which may be padded.
 
+    ``config`` is the model's, which names the token that ends a text where the tokenizer does not.
     Raises ``ValueError`` with a sentence when the tokenizer cannot be written.
     """
     definition = source.definition
@@ -88,7 +99,7 @@ def vocabulary_entries(source: TokenizerSource, *, num_rows: int) -> tuple[Entry
     if kind is None:
         raise ValueError("Its tokenizer is neither byte-level BPE nor SentencePiece's BPE.")
     cutter = source.pretokenizer if kind is VocabularyKind.BYTE_LEVEL else "default"
-    if cutter is None:
+    if cutter is None or changes_text(definition):
         raise ValueError("Its tokenizer cuts text in a way that llama.cpp has no name for.")
     merges = [_pair(merge) for merge in definition["model"].get("merges", ())]
     tokens, kinds = _tokens(definition, source, num_rows)
@@ -105,7 +116,10 @@ def vocabulary_entries(source: TokenizerSource, *, num_rows: int) -> tuple[Entry
         spelled = tuple(" ".join(part.replace(" ", "\u0120") for part in pair) for pair in merges)
         entries.append(Entry("tokenizer.ggml.merges", Kind.STRINGS, spelled))
     entries.append(Entry("tokenizer.ggml.token_type", Kind.INT32S, tuple(k.value for k in kinds)))
-    return (*entries, *_special_entries(source), *_template(source))
+    specials = _special_entries(source, config or {})
+    if kind is VocabularyKind.BYTE_LEVEL and find(specials, _EOS) is None:
+        raise ValueError("Neither its tokenizer nor its configuration names the token that ends a text.")
+    return (*entries, *specials, *_template(source))
 
 
 def _tokens(definition: Mapping[str, Any], source: TokenizerSource, num_rows: int) -> tuple[list[str], list[TokenKind]]:
@@ -192,7 +206,10 @@ _SPECIAL = {
 """The file's keys; one of them is misspelt there."""
 
 
-def _special_entries(source: TokenizerSource) -> tuple[Entry, ...]:
+_EOS = "tokenizer.ggml.eos_token_id"
+
+
+def _special_entries(source: TokenizerSource, config: Mapping[str, Any]) -> tuple[Entry, ...]:
     ids = {
         **source.definition["model"]["vocab"],
         **{t["content"]: t["id"] for t in source.definition.get("added_tokens", ())},
@@ -201,6 +218,11 @@ def _special_entries(source: TokenizerSource) -> tuple[Entry, ...]:
     entries = [
         whole(f"tokenizer.ggml.{theirs}_token_id", named[ours]) for ours, theirs in _SPECIAL.items() if ours in named
     ]
+    declared = config.get("eos_token_id")
+    eos = declared[0] if isinstance(declared, (list, tuple)) and declared else declared
+    if "eos_token" not in named and isinstance(eos, int):
+        # llama.cpp would take the token 11, which is a word like any other.
+        entries.append(whole(_EOS, eos))
     begins, ends = _added_around(source.definition, named)
     entries += [
         flag("tokenizer.ggml.add_bos_token", source.adds.get("add_bos_token", begins) and "bos_token" in named),
