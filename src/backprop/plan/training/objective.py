@@ -148,7 +148,7 @@ _REFUSALS: Mapping[str, _Refusal] = {
     ),
     "lora.init_lora_weights": _Refusal(
         frozenset({Objective.KTO}),
-        lambda init: str(getattr(init, "value", init)) in ("pissa", "olora", "loftq"),
+        lambda init: str(getattr(init, "value", init)) in ("pissa", "loftq"),
         "compares with the base model, and this start of the adapter changes the base",
         "Leave out --init-lora-weights, or use another --method.",
     ),
