@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backprop.plan.decision import Problem, warning
+from backprop.plan.decision import Problem, as_warning, warning
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.facts.software import SoftwareFacts
@@ -36,7 +36,7 @@ def check_always(
         *(part.problem for part in parts if isinstance(part, Absent)),
         *choose_tokenizer(settings, facts)[1],
         *((facts.output_absent.problem,) if facts.output_absent else ()),
-        *(() if settings.dry_run else _missing(settings, facts.software, rail, origins)),
+        *_missing(settings, facts.software, rail, origins),
         *check_mlx(settings, facts.model, rail, origins=origins),
         *check_mode(settings, origins=origins),
         *check_objective(settings, method=settings.training.method, origins=origins),
@@ -47,11 +47,11 @@ def check_always(
 def _missing(
     settings: TrainSettings, software: SoftwareFacts, rail: Rail | None, origins: Origins
 ) -> tuple[Problem, ...]:
-    """The packages that executing takes and that are not here."""
-    needed = () if rail is Rail.MLX else check_packages(software, TRAIN_PACKAGES)
-    if rail is None:
-        return needed
-    return (*needed, *check_trackers(settings.training.report_to, rail, software, origins=origins))
+    """The packages that executing takes and that are not here; a dry run, which takes none of them, is warned."""
+    missing = () if rail is Rail.MLX else check_packages(software, TRAIN_PACKAGES)
+    if rail is not None:
+        missing = (*missing, *check_trackers(settings.training.report_to, rail, software, origins=origins))
+    return tuple(as_warning(problem) for problem in missing) if settings.dry_run else missing
 
 
 def check_undrafted(
