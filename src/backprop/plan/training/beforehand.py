@@ -81,7 +81,10 @@ def check_undrafted(
 
 def _check_parts(settings: TrainSettings, facts: TrainFacts, rail: Rail, origins: Origins) -> tuple[Problem, ...]:
     hardware, model = facts.hardware, facts.model
-    whole = plan_full(settings.training, rail=rail, hardware=hardware, precision=None, optimizer=None).problems
+    count = facts.processes.count
+    whole = plan_full(
+        settings.training, rail=rail, hardware=hardware, precision=None, optimizer=None, num_processes=count
+    ).problems
     if isinstance(model, Absent):
         plan_format = plan_full_compute if settings.training.mode is TrainMode.FULL else plan_compute
         parts = (
