@@ -274,7 +274,8 @@ def _memory(plan: TrainPlan) -> Iterator[Line]:
     yield _line("attention", plan.attention, plan.attention.value.value)
     memory, budget = plan.memory, plan.budget
     if memory is None:
-        yield "peak", "unknown", f"not modelled for {plan.model.model_type}"
+        what = "the MLX rail" if plan.rail.value is Rail.MLX else plan.model.model_type
+        yield "peak", "unknown", f"not modelled for {what}"
         return
     yield "peak", gib(memory.peak_bytes), f"allocated at its highest, {memory.moment}"
     for term in memory.terms:
