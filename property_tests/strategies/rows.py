@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from backprop.plan.data.layout import Layout
+from backprop.plan.data.layout import PROMPT_KEYS, Layout
 
 Row = dict[str, Any]
 
@@ -95,7 +95,7 @@ def _alpaca(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Row]:
 
 
 def _completion(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Row]:
-    return st.fixed_dictionaries({"prompt": texts, "completion": texts})
+    return st.fixed_dictionaries({"prompt": texts, "completion": texts}, optional={"system": st.just("") | texts})
 
 
 def _chatml(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Row]:
@@ -110,7 +110,12 @@ def _raw(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Row]:
 
 
 def _preference(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Row]:
-    strings = st.fixed_dictionaries({"prompt": texts, "chosen": texts.map("B ".__add__), "rejected": texts})
+    strings = st.builds(
+        lambda asked, beside, answers: {**asked, **beside, **answers},
+        st.sampled_from(PROMPT_KEYS).flatmap(lambda key: st.fixed_dictionaries({key: texts})),
+        st.fixed_dictionaries({}, optional={"system": st.just("") | texts, "input": st.just("") | texts}),
+        st.fixed_dictionaries({"chosen": texts.map("B ".__add__), "rejected": texts}),
+    )
     question = texts.map(lambda text: [{"role": "user", "content": text}])
 
     def of_turns(found: tuple[list[Row], str, str]) -> Row:
@@ -152,7 +157,7 @@ _ODD: tuple[Any, ...] = (
     {"role": "user"},
 )
 _KEYS = ("messages", "conversations", "instruction", "output", "input", "prompt", "completion", "response", "label")
-_MORE_KEYS = ("chosen", "rejected", "text", "system", "tools", "weight", "tool_calls", "name", "thinking")
+_MORE_KEYS = ("chosen", "rejected", "question", "text", "system", "tools", "weight", "tool_calls", "name", "thinking")
 _TURN_KEYS = ("role", "content", "from", "value")
 
 

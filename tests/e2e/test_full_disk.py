@@ -68,6 +68,30 @@ def test_a_checkpoint_that_no_longer_fits_is_told_and_the_one_before_stands(
     )
 
 
+def test_an_adapter_that_no_longer_fits_leaves_room_for_the_record_that_says_so(
+    small_disk: Path, tmp_path: Path, model: str, data: str
+) -> None:
+    output = ("-o", str(small_disk / "output"))
+    base = shutil.copytree(model, tmp_path / "base")
+    (base / "vocab.txt").write_bytes(b"x" * (1 << 20))
+    flags = (*FAST, "--steps", "80", "--save-steps", "40")
+    process = start("train", "-m", str(base), "-d", data, *flags, *output, cwd=tmp_path)
+    process.wait_until_it_says("step 42/80")
+    (checkpoint,) = small_disk.glob("output/runs/*/checkpoint-40")
+    needed = sum(file.stat().st_size for file in checkpoint.iterdir())
+    # The last checkpoint still fits, the tokenizer's files do not.
+    fill(small_disk / "ballast", leaving=needed + 256 * 1024)
+    full = process.ended()
+    assert full.code == 2, full.stdout + full.stderr
+    assert "checkpoint of step 80 saved" in full.stderr
+    assert f"{checkpoint.parent / 'adapter'} cannot be written" in full.stderr
+    (run,) = backprop("runs", *output, "--json", cwd=tmp_path).data["runs"]
+    assert f"backprop resume {run['run_id']}" in full.stderr
+    assert (run["run_status"], run["problem_code"]) == ("failed", "RUNTIME_DISK_FULL")
+    assert run["last_loss"] is not None
+    assert leftovers(small_disk) == []
+
+
 def test_a_disk_without_room_for_the_checkpoints_refuses_the_run_at_once(
     small_disk: Path, tmp_path: Path, model: str, data: str
 ) -> None:

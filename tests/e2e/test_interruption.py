@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from backprop.effects.store.history import HistoryStore
 from tests.e2e.command import FAST, Done, Running, backprop, leftovers, start
 from tests.tiny import CHATML
 
 LONG = (*FAST, "--steps", "400", "--save-steps", "150")
+UNREPORTED = ("--logging-steps", "400")
 SHORT = (*FAST, "--steps", "10", "--save-steps", "3", "--eval-split", "0.1", "--eval-every", "2")
 
 
@@ -35,6 +38,16 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, model: str, da
     resumed = backprop("resume", run["run_id"], "--steps", str(run["steps_done"] + 2), "--json", cwd=tmp_path).data
     assert resumed["run_status"] == "completed"
     assert resumed["steps_done"] == run["steps_done"] + 2
+
+
+def test_the_losses_since_the_last_report_outlive_an_interrupt(tmp_path: Path, model: str, data: str) -> None:
+    process = start("train", "-m", model, "-d", data, *LONG, *UNREPORTED, "--save-steps", "3", cwd=tmp_path)
+    process.wait_until_it_says("checkpoint of step 3 saved")
+    process.signal()
+    process.ended()
+    (run,) = backprop("runs", "--json", cwd=tmp_path).data["runs"]
+    (losses,) = backprop("show-run", run["run_id"], "--json", cwd=tmp_path).data["losses"]
+    assert losses == [run["steps_done"], run["last_loss"]]
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path: Path, model: str, data: str) -> None:
@@ -133,6 +146,19 @@ def test_a_killed_run_is_resumed_to_the_same_bits(
 ) -> None:
     moment = (part + random.random()) / 3
     check_kill(moment, tmp_path, model, data, uninterrupted)
+
+
+def test_a_run_killed_before_its_adapter_is_published_is_not_yet_complete(
+    tmp_path: Path, model: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(HistoryStore, "publish", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        killed = backprop("train", "-m", model, "-d", data, *FAST, "--steps", "2", cwd=tmp_path)
+    assert killed.code == -signal.SIGKILL
+    (run,) = backprop("runs", "--json", cwd=tmp_path).data["runs"]
+    assert run["run_status"] == "failed"
+    assert backprop("resume", run["run_id"], cwd=tmp_path).code == 0
+    assert weights(tmp_path / "output")
 
 
 @pytest.mark.soak

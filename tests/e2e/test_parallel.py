@@ -46,7 +46,8 @@ def test_two_processes_make_one_run_with_the_losses_of_a_single_one(tmp_path: Pa
     assert resumed.data["steps_done"] == 6
     refused = start("resume", first.data["run_id"], "-o", "two", "--steps", "8", "--json", cwd=tmp_path).ended()
     assert refused.code == 1
-    assert "torchrun --nproc-per-node 2" in refused.data["problems"][0]["hint"]
+    command = f"torchrun --nproc-per-node 2 --no-python backprop resume {first.data['run_id']} --output two"
+    assert command in refused.data["problems"][0]["hint"]
 
 
 def test_an_update_that_two_processes_cannot_share_is_refused_once(tmp_path: Path, model: str, data: str) -> None:

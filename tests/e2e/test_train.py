@@ -37,6 +37,18 @@ def test_the_loss_of_every_run_is_drawn_and_written_down(tmp_path: Path, model: 
     assert drawing.endswith("</svg>\n")
 
 
+def test_warnings_are_told_once_and_before_the_hours_that_they_concern(tmp_path: Path, model: str, data: str) -> None:
+    command = ("train", "-m", model, "-d", data, *STEPS, "--fp8", "--orpo-beta", "0.2")
+    done = backprop(*command, cwd=tmp_path)
+    assert done.code == 0
+    for warning in ("[RUNTIME_FP8_UNSUPPORTED] Warning", "--orpo-beta has no effect"):
+        assert done.stderr.count(warning) == 1
+        assert done.stderr.index(warning) < done.stderr.index("training")
+    enveloped = backprop(*command, "--json", cwd=tmp_path)
+    assert "Warning" not in enveloped.stderr
+    assert {"RUNTIME_FP8_UNSUPPORTED", "CONFIG_INVALID_SETTING"} <= {p["code"] for p in enveloped.data["problems"]}
+
+
 def test_what_is_printed_by_a_dry_run_is_what_runs(tmp_path: Path, model: str, data: str) -> None:
     dry = backprop("train", "-m", model, "-d", data, *STEPS, "--dry-run", "--json", cwd=tmp_path).data
     assert not (tmp_path / "output").exists()

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from backprop.effects.executors import executor
 from backprop.effects.log import TOLD, configure_logging
 from backprop.plan.errors import BackpropError
 from backprop.plan.settings.log import LogFormat, LogLevel, LogSettings
+from backprop.plan.training.rail import Rail
 
 OURS = logging.getLogger("backprop.somewhere")
 SECRET = "hf_abcdefghijklmnop"
@@ -103,6 +105,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) 
 def test_a_kernel_that_no_run_needs_is_missed_only_aloud(capsys: pytest.CaptureFixture[str], debug: bool) -> None:
     configure_logging(LogSettings(debug=debug))
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    executor(Rail.CPU, "train")
     logger.warning("Failed to load CPU gemm_4bit_forward")
     logger.error("The processor is on fire")
     logging.getLogger("bitsandbytes").warning("Something else")
@@ -110,3 +113,11 @@ def test_a_kernel_that_no_run_needs_is_missed_only_aloud(capsys: pytest.CaptureF
     assert ("gemm_4bit_forward" in said) is debug
     assert "on fire" in said
     assert "Something else" in said
+
+
+def test_programs_that_import_backprop_miss_that_kernel_silently_unless_they_say_otherwise() -> None:
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    for set_by_program, then in ((logging.NOTSET, logging.ERROR), (logging.DEBUG, logging.DEBUG)):
+        logger.setLevel(set_by_program)
+        executor(Rail.CPU, "train")
+        assert logger.level == then

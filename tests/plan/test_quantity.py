@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from backprop.plan.quantity import GIB, about, gib
+from backprop.plan.quantity import GIB, about, counted, gib
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,7 @@ def test_a_longer_duration_is_never_told_as_a_shorter_one() -> None:
     durations = [1.07**power for power in range(220)]
     assert all(told(a) <= told(b) for a, b in itertools.pairwise(durations))
     assert all(told(seconds) == pytest.approx(seconds, rel=0.05) for seconds in durations if seconds >= 10)
+
+
+def test_one_is_one() -> None:
+    assert [counted(number, "step") for number in (0, 1, 1200)] == ["0 steps", "1 step", "1,200 steps"]

@@ -65,6 +65,35 @@ def test_a_callback_that_raises_is_logged_and_training_goes_on(
     assert "mine" in caplog.text
 
 
+def test_warnings_reach_the_log_before_the_run_begins(
+    model: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logged: list[str] = []
+    done = trainer(model, tmp_path / "out", fp8=True, on_step=lambda _: logged.append(caplog.text)).train(data, steps=1)
+    assert "[RUNTIME_FP8_UNSUPPORTED]" in logged[0]
+    assert caplog.text.count("[RUNTIME_FP8_UNSUPPORTED]") == 1
+    assert "plan" not in repr(done), "a report is read at a prompt, and a plan is pages long"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lr", "learning_rate"),
+        ("lora_r", "r"),
+        ("lora_rank", "r"),
+        ("batch_size", "per_device_train_batch_size"),
+        ("grad_accum", "gradient_accumulation_steps"),
+        ("epochs", "num_train_epochs"),
+        ("learning_rat", "learning_rate"),
+    ],
+)
+def test_a_setting_is_known_by_its_flag_as_well(model: Path, name: str, meant: str) -> None:
+    asked: dict[str, Any] = {name: 1}
+    with pytest.raises(BackpropError) as error:
+        Trainer(model, **asked)
+    assert error.value.problems[0].hint == f"Did you mean {meant}?"
+
+
 def test_everything_wrong_with_the_settings_is_raised_at_once(model: Path) -> None:
     with pytest.raises(BackpropError) as error:
         Trainer(model, learning_rat=1e-4, max_steps=0)

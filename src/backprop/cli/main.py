@@ -22,7 +22,7 @@ from backprop.effects.files.os_errors import os_code
 from backprop.effects.files.user_config import user_config_file
 from backprop.effects.log import configure_logging
 from backprop.effects.probe.processes import observe_processes
-from backprop.plan.decision import Problem, Refused, Severity, warning
+from backprop.plan.decision import Problem, Refused, Severity, as_warning, warning
 from backprop.plan.errors import BackpropError
 from backprop.plan.exit_code import SUCCESS, exit_code_for
 from backprop.plan.settings.commands import Command, Tier
@@ -142,7 +142,7 @@ def _resolved(arguments: Arguments, command: Command, talk: Talk) -> Resolved[An
         if isinstance(log, Refused):
             problems.extend(log.problems)
             log = resolve(LogSettings, (arguments.flags,))
-        warnings.extend(attrs.evolve(problem, severity=Severity.WARNING) for problem in problems)
+        warnings.extend(as_warning(problem) for problem in problems)
         problems.clear()
     if isinstance(log, Refused):
         problems.extend(log.problems)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from backprop.plan.quantity import gib
+from backprop.plan.quantity import counted, gib
 from backprop.plan.redaction import redact, redact_data
 from backprop.plan.wire.plain import plain_data
 
@@ -25,7 +25,7 @@ def duration(seconds: float | None) -> str:
 
 def _started(e: Any) -> str:
     since = f", going on after step {e.from_step}" if e.from_step else ""
-    return f"run {e.run_id}: {e.num_steps} steps{since}"
+    return f"run {e.run_id}: {counted(e.num_steps, 'step')}{since}"
 
 
 def _step(e: Any) -> str:
@@ -49,15 +49,12 @@ def _rewards(rewards: Any) -> str:
 
 def _recovered(e: Any) -> str:
     if e.during.value == "evaluation":
-        return f"out of memory in the evaluation of step {e.step}: measuring {_sequences(e.heldout_batch)} at once"
+        at_once = counted(e.heldout_batch, "sequence")
+        return f"out of memory in the evaluation of step {e.step}: measuring {at_once} at once"
     return (
-        f"out of memory after step {e.step}: going on with {_sequences(e.micro_batch)} in a pass, "
+        f"out of memory after step {e.step}: going on with {counted(e.micro_batch, 'sequence')} in a pass, "
         f"{e.accumulation} passes a step"
     )
-
-
-def _sequences(count: int) -> str:
-    return "1 sequence" if count == 1 else f"{count} sequences"
 
 
 def _memory_checked(e: Any) -> str:
@@ -75,6 +72,10 @@ def _resumed(e: Any) -> str:
     return f"going on{now} after a pause of {duration(e.paused_seconds)}"
 
 
+def _finished(e: Any) -> str:
+    return f"finished after {counted(e.step, 'step')} in {duration(e.train_seconds)}: {e.adapter or e.full_model}"
+
+
 LINES: dict[str, Callable[[Any], str]] = {
     "Started": _started,
     "Stage": lambda e: str(e.name),
@@ -88,7 +89,7 @@ LINES: dict[str, Callable[[Any], str]] = {
     "Paused": lambda e: f"paused after step {e.step}: the card has {e.celsius} °C",
     "Resumed": _resumed,
     "Warned": lambda e: f"warning: [{e.code}] {e.message}",
-    "Finished": lambda e: f"finished after {e.step} steps in {duration(e.train_seconds)}: {e.adapter or e.full_model}",
+    "Finished": _finished,
 }
 """By the name of the event's class, so that a command without events does not load their classes.
 

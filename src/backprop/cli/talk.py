@@ -43,6 +43,8 @@ class Talk:
         self.trace = ""
         self.text = ""
         """What stdout gets of the report."""
+        self._told: set[Problem] = set()
+        """Problems that stderr has already."""
         columns = shutil.get_terminal_size((100, 24)).columns
         self.out = _style(sys.stdout, columns)
         self.err = _style(sys.stderr, columns)
@@ -63,8 +65,13 @@ class Talk:
         else:
             _print(self.text)
         sys.stdout.flush()
+        self.tell_unless_enveloped([problem for problem in outcome.problems if problem not in self._told])
+
+    def tell_unless_enveloped(self, problems: Sequence[Problem]) -> None:
+        """Problems on stderr, once; with ``--json`` they stand in the envelope, unless stderr is JSON as well."""
         if not self.json or self.log.format is LogFormat.JSON:
-            self.tell(outcome.problems)
+            self._told.update(problems)
+            self.tell(problems)
 
     def tell(self, problems: Sequence[Problem]) -> None:
         """Problems on stderr, in the form that the log has, and in the log file; those under its level are not."""
@@ -94,9 +101,11 @@ class Progress:
                 leave(stream)
 
     def _tell(self, event: Any) -> None:
-        if type(event).__name__ == "Planned" and not self._talk.json:
-            _print(load(PLAN_VIEW)(event, self._talk.out))
-            sys.stdout.flush()
+        if type(event).__name__ == "Planned":
+            if not self._talk.json:
+                _print(load(PLAN_VIEW)(event, self._talk.out))
+                sys.stdout.flush()
+            self._talk.tell_unless_enveloped(event.warnings)
         line = line_of(event)
         if line is not None:
             TOLD.info(line)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from backprop.effects.log import KERNEL_NOTICES
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.training.rail import Rail
@@ -28,6 +30,8 @@ EXECUTORS: Mapping[tuple[Rail, str], str] = {
 def executor(rail: Rail, action: str) -> Callable[..., Any]:
     """The function for ``action`` on ``rail``. Raises DEP_PACKAGE_MISSING naming the package that it lacks."""
     gc.set_threshold(*PYTHONS_OWN)
+    if KERNEL_NOTICES.level == logging.NOTSET:  # called from Python, or by a process that is not heard
+        KERNEL_NOTICES.setLevel(logging.ERROR)
     module_name, _, function_name = EXECUTORS[rail, action].partition(":")
     try:
         module = import_module(module_name)

@@ -19,7 +19,7 @@ TOLD.propagate = False
 TOLD.addHandler(logging.NullHandler())
 
 
-_KERNEL_NOTICES = "bitsandbytes.backends.cpu.ops"
+KERNEL_NOTICES = logging.getLogger("bitsandbytes.backends.cpu.ops")
 """Warns on every import that a faster 4-bit kernel of the processor is not installed, also where nothing is in 4
 bits; training does without it where something is."""
 
@@ -80,7 +80,7 @@ def configure_logging(settings: LogSettings) -> None:
     _replace_handlers(TOLD, files or [logging.NullHandler()], formatter)
     root.setLevel(max(level, logging.WARNING))
     logging.getLogger(LOGGER_NAME).setLevel(level)
-    logging.getLogger(_KERNEL_NOTICES).setLevel(logging.NOTSET if traces else logging.ERROR)
+    KERNEL_NOTICES.setLevel(logging.WARNING if traces else logging.ERROR)
     logging.captureWarnings(True)
 
 

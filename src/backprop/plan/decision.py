@@ -87,6 +87,11 @@ def warnings_among(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(p for p in problems if p.severity is Severity.WARNING)
 
 
+def as_warning(problem: Problem) -> Problem:
+    """The same, where it does not stop the work."""
+    return attrs.evolve(problem, severity=Severity.WARNING)
+
+
 def warning(code: str, message: str, *, where: str = "", hint: str = "") -> Problem:
     """A problem that does not stop the work."""
     return Problem(code=code, message=message, where=where, hint=hint, severity=Severity.WARNING)

@@ -134,7 +134,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("STATE_CHECKPOINT_INVALID", "A checkpoint is incomplete or damaged.", "Continue from an earlier one with `backprop resume`, or train again."),
         _entry("STATE_RUN_ACTIVE", "Another process is working on this run.", "Wait until it has ended.", exit_code=1),
         _entry("STATE_INPUTS_CHANGED", "The model or the data is no longer what the run was planned on.", "Restore it, or start a new run.", exit_code=1),
-        _entry("STATE_HISTORY_UNREADABLE", "The run history cannot be read.", "It is set aside beside itself; the runs' own records are used."),
+        _entry("STATE_HISTORY_UNREADABLE", "The run history cannot be read.", "The runs' own records are used; the next run that begins there sets the file aside."),
         _entry("STATE_HISTORY_BUSY", "Another process holds the run history.", "Try again; `backprop runs` shows what is running.", retryable=True),
         _entry("STATE_NEWER_VERSION", "A later version of backprop wrote this.", "Update backprop, or choose another directory with --output."),
     )

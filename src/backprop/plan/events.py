@@ -8,6 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from backprop.plan.data.mask import MaskExample
+from backprop.plan.decision import Problem
 from backprop.plan.training.plan import TrainPlan
 
 
@@ -18,6 +19,8 @@ class Planned:
     plan: TrainPlan
     examples: tuple[MaskExample, ...] = ()
     """Rows with what of them is learned, when they were asked for."""
+    warnings: tuple[Problem, ...] = ()
+    """What is to be known of the plan before hours go into it."""
 
 
 @attrs.frozen

@@ -10,6 +10,11 @@ def gib(num_bytes: float) -> str:
     return f"{num_bytes / GIB:.1f} GiB"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 step``, ``1,200 steps``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def quantity(number: float) -> str:
     """``134.5 M``: three or four digits that matter."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e4)):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
-from backprop.plan.errors import BackpropError
+from backprop.plan.decision import Problem
+from backprop.plan.errors import BackpropError, hint_for
 from backprop.plan.events import CheckpointSaved, Event, Planned, Progressed
 from backprop.plan.runs.report import TrainReport
 from backprop.plan.training.plan import TrainPlan
 
 _LOG = logging.getLogger(__name__)
+
+
+def log_warnings(problems: Iterable[Problem]) -> None:
+    """What the command would tell on stderr goes to the log of a program."""
+    for problem in problems:
+        _LOG.warning("[%s] %s %s", problem.code, problem.message, hint_for(problem))
 
 
 @attrs.frozen
@@ -34,6 +41,7 @@ class Callbacks:
         """Hear one event of a run."""
         if isinstance(event, Planned):
             self._plans[:] = [event.plan]
+            log_warnings(event.warnings)
         elif isinstance(event, Progressed):
             self._call(self.on_step, event)
             passes = self._passes(event.step)

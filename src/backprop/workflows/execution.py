@@ -195,8 +195,9 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
     adapter, full_model = (result, None) if run.plan.adapter else (None, result)
     train_seconds = (run.record.train_seconds or 0.0) + seconds
     run.tell(Finished(steps_done, adapter, train_seconds, full_model))
-    run.store.draw_losses(run.record.run_id)
-    record = run.change(
+    _draw_losses(run)
+    run.store.publish(result)  # before the record calls the run complete: one that is complete is never taken up again
+    return run.change(
         run_status=RunStatus.COMPLETED,
         ended_at=utc_text(datetime.now(UTC)),
         steps_done=steps_done,
@@ -208,8 +209,6 @@ def _finish(run: Run, *, steps_done: int, seconds: float) -> RunRecord:
         full_model=full_model,
         problem=None,
     )
-    run.store.publish(result)
-    return record
 
 
 def _hand_over(run: Run, step: int, card: Card) -> Path:
@@ -236,15 +235,18 @@ def _failed(command: str, run: Run, error: BackpropError, seconds: float, warnin
     _LOG.debug("The run ended with an error.", exc_info=error)
     first = error.problems[0]
     step = _steps_saved(run)
-    run.tell(Failed(step, first.code, first.message))
-    record = _record_end(run, RunStatus.FAILED, first, step, seconds)
-    shown = with_resume_hint(first, run.record.run_id, output_dir=run.plan.output_dir)
-    return Outcome(command, Status.FAILED, _report(run, record), (shown, *error.problems[1:], *warnings))
+    problems = (with_resume_hint(first, run.record.run_id, output_dir=run.plan.output_dir), *error.problems[1:])
+    try:
+        run.tell(Failed(step, first.code, first.message))
+        record = _record_end(run, RunStatus.FAILED, first, step, seconds)
+    except BackpropError as unwritten:  # on a full disk, say; what ended the run is told all the same
+        _LOG.debug("The record of the run could not be written.", exc_info=unwritten)
+        record = attrs.evolve(run.record, run_status=RunStatus.FAILED, steps_done=step)
+    return Outcome(command, Status.FAILED, _report(run, record), (*problems, *warnings))
 
 
 def _record_end(run: Run, status: RunStatus, problem: Problem, step: int, seconds: float) -> RunRecord:
-    with contextlib.suppress(BackpropError):  # the end is what is to be told, not that a drawing of it failed
-        run.store.draw_losses(run.record.run_id)
+    _draw_losses(run)
     losses = losses_of(run.store.events(run.record.run_id))
     return run.change(
         run_status=status,
@@ -254,6 +256,11 @@ def _record_end(run: Run, status: RunStatus, problem: Problem, step: int, second
         train_seconds=(run.record.train_seconds or 0.0) + seconds,
         problem=RunProblem(problem.code, redact(problem.message)),
     )
+
+
+def _draw_losses(run: Run) -> None:
+    with contextlib.suppress(BackpropError):  # the end is what is to be told, not that a drawing of it failed
+        run.store.draw_losses(run.record.run_id)
 
 
 def _steps_saved(run: Run) -> int:

@@ -12,7 +12,7 @@ from backprop.effects.store.checkpoints import Checkpoint, latest_valid, list_ch
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.store.liveness import this_worker
 from backprop.plan.decision import Problem, Refused
-from backprop.plan.events import Planned, Stage
+from backprop.plan.events import Planned
 from backprop.plan.facts.absent import Absent
 from backprop.plan.runs.event_log import recoveries_of
 from backprop.plan.runs.record import RunRecord
@@ -52,19 +52,17 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
             return refused(command, (*absent, *request.warnings))
         search = latest_valid(run_dir)
         decided = _decide(record, search.checkpoint, seen.facts, run_dir, settings.steps)
-        warnings = (*search.warnings, *request.warnings)
         if isinstance(decided, Refused):
-            return refused(command, (*decided.problems, *warnings))
+            return refused(command, (*decided.problems, *search.warnings, *request.warnings))
+        warnings = (*search.warnings, *request.warnings, *decided.warnings)
         plan = decided.plan
         executed = with_recovery(plan, after(plan, recoveries_of(store.events(record.run_id))))
         if settings.dry_run:
             report = DryRunReport(executed, fingerprint(plan), from_step=decided.from_step)
-            return ok(command, report, warnings=(*warnings, *decided.warnings))
+            return ok(command, report, warnings=warnings)
         continued = _continue(store, record, decided)
         set_aside_beyond(run_dir, decided.from_step)
-        for told in decided.warnings:
-            request.emit(Stage(told.message))
-        request.emit(Planned(executed))
+        request.emit(Planned(executed, warnings=warnings))
         assert seen.rows is not None, "the tokenizer was there"
         return execute(
             command,
@@ -72,7 +70,7 @@ def run(request: Request[ResumeSettings], *, command: str = "resume") -> Outcome
             rows=seen.rows,
             checkpoint=search.checkpoint,
             extended=settings.steps is not None,
-            warnings=(*warnings, *decided.warnings),
+            warnings=warnings,
         )
 
 

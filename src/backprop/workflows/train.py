@@ -55,7 +55,7 @@ def run(request: Request[TrainSettings]) -> Outcome:
         processes = seen.facts.processes
         if not processes.is_first:
             return follow(COMMAND, plan, rows=seen.rows, processes=processes)
-        request.emit(Planned(plan, examples))
+        request.emit(Planned(plan, examples, warnings))
         store = HistoryStore(Path(settings.training.output_dir).absolute())
         record = _record(settings, request.origins, seen.facts, plan)
         with store.run_lock(record.run_id):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from backprop.plan.errors import BackpropError
 from backprop.plan.export.report import ExportReport
 from backprop.plan.runs.report import DryRunReport, TrainReport
 from backprop.plan.settings.nearest import nearest
-from backprop.plan.settings.option import options_of
+from backprop.plan.settings.option import BoundOption, options_of
 from backprop.plan.settings.resolve import Layer, Origins, Source, resolve
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.plan.settings.verbs.resume import ResumeSettings
@@ -23,7 +23,7 @@ from backprop.plan.settings.verbs.train import TrainSettings
 from backprop.plan.training.plan import TrainPlan
 from backprop.plan.wire.outcome import Outcome
 from backprop.workflows import export, resume, train
-from backprop.workflows.callbacks import Callbacks
+from backprop.workflows.callbacks import Callbacks, log_warnings
 from backprop.workflows.request import Request
 
 
@@ -31,7 +31,8 @@ class Trainer:
     """Fine-tunes one model. Settings have the names of the configuration keys: ``learning_rate=1e-4, r=16``.
 
     Only what is passed here counts; variables and configuration files are for the command. ``callbacks`` are functions
-    that hear of the run; what one of them raises is logged and does not stop training.
+    that hear of the run; what one of them raises is logged and does not stop training. Warnings of a run are logged
+    before it begins.
 
     Raises ``BackpropError`` with every problem of the settings at once.
     """
@@ -88,14 +89,17 @@ class Trainer:
             message = "There is nothing to export: this trainer has finished no run."
             raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, hint="Call train() or resume() first."))
         values = {**settings, "path": self._made, "format": _word(format), "output": output and os.fspath(output)}
-        keys = {bound.name: bound.key for bound in options_of(ExportSettings)}
-        if unknown := [_unknown(name, keys, "export", _EXPORTS) for name in values if name not in keys]:
+        bounds = options_of(ExportSettings)
+        names = {bound.name for bound in bounds}
+        if unknown := [_unknown(name, bounds, "export", _EXPORTS) for name in values if name not in names]:
             raise BackpropError(*unknown)
         known = {name: _word(value) for name, value in values.items() if value is not None}
         resolved = resolve(ExportSettings, [Layer(Source.CALL, "", known, typed=True)])
         if isinstance(resolved, Refused):
             raise BackpropError(*resolved.problems)
-        report = _report_of(export.run(Request(resolved.settings, resolved.origins, emit=self._callbacks)))
+        outcome = export.run(Request(resolved.settings, resolved.origins, emit=self._callbacks))
+        report = _report_of(outcome)
+        log_warnings(outcome.problems)
         assert isinstance(report, ExportReport)
         return report
 
@@ -132,8 +136,9 @@ class Trainer:
 
 def _resolved(values: dict[str, Any]) -> tuple[TrainSettings, Origins]:
     """Keyword arguments as settings. Raises ``BackpropError``."""
-    keys = {bound.name: bound.key for bound in options_of(TrainSettings) if bound.group}
-    unknown = [_unknown(name, keys) for name in values if name not in keys]
+    bounds = [bound for bound in options_of(TrainSettings) if bound.group]
+    keys = {bound.name: bound.key for bound in bounds}
+    unknown = [_unknown(name, bounds) for name in values if name not in keys]
     known = {keys[name]: value for name, value in values.items() if name in keys and value is not None}
     resolved = resolve(TrainSettings, [Layer(Source.CALL, "", known, typed=True)])
     if isinstance(resolved, Refused):
@@ -147,10 +152,16 @@ _SETTINGS = "docs/reference/settings.md lists them; the last part of a key is it
 _EXPORTS = "The flags of `backprop export` are it, with _ for -."
 
 
-def _unknown(name: str, keys: dict[str, str], whose: str = "Trainer", listed: str = _SETTINGS) -> Problem:
-    close = nearest(name, keys)
-    hint = f"Did you mean {close}?" if close else listed
+def _unknown(name: str, bounds: Iterable[BoundOption], whose: str = "Trainer", listed: str = _SETTINGS) -> Problem:
+    """The hint knows a setting by its flag as well: ``lr`` is ``learning_rate`` here."""
+    names = {spelled: bound.name for bound in bounds for spelled in (*_flag_words(bound), bound.name)}
+    close = nearest(name, names)
+    hint = f"Did you mean {names[close]}?" if close else listed
     return Problem("CONFIG_UNKNOWN_SETTING", f"{whose} has no setting {name}.", where=name, hint=hint)
+
+
+def _flag_words(bound: BoundOption) -> tuple[str, ...]:
+    return tuple(flag.removeprefix("--").replace("-", "_") for flag in bound.option.flags if flag.startswith("--"))
 
 
 def _word(value: Any) -> Any:

@@ -6,7 +6,8 @@ import attrs
 
 from backprop.cli.style import Style
 from backprop.cli.views import runs, show_run, train
-from backprop.plan.events import Evaluated, Failed, Interrupted, Started, Step
+from backprop.plan.decision import warning
+from backprop.plan.events import Evaluated, Failed, Interrupted, Rewards, Started, Step
 from backprop.plan.runs.event_log import RecordedEvent
 from backprop.plan.runs.record import RunProblem, RunRecord, row_of
 from backprop.plan.runs.report import DryRunReport, TrainReport
@@ -72,6 +73,22 @@ def test_losses_are_a_course_and_files_have_sizes() -> None:
     assert "3.0 MiB" in text
     assert "2.0 KiB" in text
     assert "interrupted at step 20" in text
+
+
+def test_a_preference_run_shows_how_far_better_answers_are_ahead() -> None:
+    behind, ahead = Rewards(1.0, 1.5, 0.25), Rewards(2.0, 1.5, 0.75)
+    steps = (attrs.evolve(step(10, 2.0), rewards=behind), attrs.evolve(step(20, 1.0), rewards=ahead))
+    one_sided = Evaluated(20, 1.5, 10, is_best=True, rewards=Rewards(None, 1.5, 0.5))
+    lines = [line.split() for line in shown(FAILED, *steps, one_sided).splitlines()]
+    assert ["margin", "-0.5000", "▁█", "+0.5000"] in lines
+    assert ["right", "25%", "▁█", "75%"] in lines
+    assert ["held-out", "right", "50%"] in lines
+    assert not any(line[:2] == ["held-out", "margin"] for line in lines)
+
+
+def test_what_a_run_was_warned_of_can_be_read_again() -> None:
+    plan = attrs.evolve(FAILED.plan, warnings=(warning("INPUT_EPOCHS_MANY", "Often.", hint="Less."),))
+    assert "[INPUT_EPOCHS_MANY] Warning: Often.\n  Less." in shown(attrs.evolve(FAILED, plan=plan))
 
 
 def a_report(**changes: object) -> TrainReport:

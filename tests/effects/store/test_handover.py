@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from backprop.effects.files.atomic import PARTIAL
 from backprop.effects.store.handover import hand_over_adapter, hand_over_model
+from backprop.plan.errors import BackpropError
 from backprop.plan.export.card import Card
 from backprop.plan.facts.model_files import TOKENIZER_FILES
 
@@ -94,3 +96,11 @@ def test_the_tokenizers_files_stay_byte_for_byte_but_for_a_template_that_was_cho
     if template == "{{ another }}":
         own["chat_template.jinja"] = template.encode()
     assert {name: (adapter / name).read_bytes() for name in own} == own
+
+
+def test_nothing_half_written_stays_of_an_adapter_that_could_not_be_put_together(places: dict[str, Any]) -> None:
+    run = places["run_dir"]
+    (places["checkpoint"] / "adapter_model.safetensors").write_text("trained")
+    with pytest.raises(BackpropError, match="adapter cannot be written"):
+        hand_over_adapter(**places, chat_template=None, card=Card("# Card"))
+    assert [path.name for path in run.iterdir() if path.name.startswith(PARTIAL)] == []

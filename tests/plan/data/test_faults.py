@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backprop.plan.data.check import Check
-from backprop.plan.data.conversation import Conversation, Pair
+from backprop.plan.data.conversation import Conversation, Pair, Preference, Rated
 from backprop.plan.data.faults import FaultCounter
 from backprop.plan.facts.dataset import FaultCount, RowCount
 
@@ -23,6 +23,13 @@ def test_each_check_counts_once_a_row_with_the_first_place_and_the_most_frequent
         FaultCount(Check.UNBALANCED_THINK, RowCount(2, "a:3")),
         FaultCount(Check.ROLE_ORDER, RowCount(1, "a:2")),
     )
+
+
+def test_judged_answers_without_a_question_count() -> None:
+    counter = FaultCounter()
+    counter.add(Preference(Pair("", "2"), Pair("", "3")), "a:1")
+    counter.add(Rated(Pair("", "2"), True), "a:2")
+    assert counter.facts() == (FaultCount(Check.EMPTY_USER, RowCount(2, "a:1")),)
 
 
 def test_warnings_and_rows_that_are_left_out_for_want_of_an_answer_do_not_count() -> None:

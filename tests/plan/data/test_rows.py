@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backprop.plan.data.conversation import Conversation, Pair, Passage, RowError
+from backprop.plan.data.conversation import Conversation, Pair, Passage, Preference, Rated, RowError
 from backprop.plan.data.layout import Layout, layout_of
 from backprop.plan.data.rows import read_row
 
@@ -60,6 +60,34 @@ def test_an_instruction_and_its_input_are_one_question() -> None:
 def test_another_text_column_is_read_when_it_is_named() -> None:
     assert layout_of({"body": "x"}, text_column="text") is None
     assert read_row({"body": "x"}, Layout.RAW, text_column="body") == Passage("x")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Add.\n\n2, 2"},
+        {"prompt": "Add.\n\n2, 2", "question": "Another?"},
+        {"prompt": None, "question": "Add.\n\n2, 2"},
+        {"instruction": "Add.", "input": "2, 2"},
+    ],
+)
+@pytest.mark.parametrize("system", [None, "", "Be brief."])
+def test_both_answers_follow_the_question_under_each_of_its_names(row: dict[str, Any], system: str | None) -> None:
+    example = read_row({**row, "system": system, "chosen": "4", "rejected": "5"}, Layout.PREFERENCE, text_column="text")
+    assert isinstance(example, Preference)
+    for side, answer in ((example.chosen, "4"), (example.rejected, "5")):
+        if not system:
+            assert side == Pair("Add.\n\n2, 2", answer)
+            continue
+        assert isinstance(side, Conversation)
+        assert [message["content"] for message in side.messages] == [system, "Add.\n\n2, 2", answer]
+        assert side.learned == (False, False, True)
+
+
+def test_a_system_prompt_beside_prompt_and_answer_is_read() -> None:
+    row = {"system": "Be brief.", "prompt": "2+2?", "completion": "4"}
+    assert read_row(row, Layout.COMPLETION, text_column="text") == WITH_SYSTEM
+    assert read_row({**row, "label": True}, Layout.KTO, text_column="text") == Rated(WITH_SYSTEM, True)
 
 
 def test_preferences_and_ratings_are_told_from_pairs() -> None:

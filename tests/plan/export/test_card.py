@@ -140,3 +140,7 @@ def test_one_command_trains_it_again_and_names_no_directory() -> None:
         assert word in command
     assert "/home/ann" not in command
     assert command in model_card(attrs.evolve(found, plan=plan), shape=Shape.ADAPTER).text
+
+
+def test_a_single_report_is_no_course() -> None:
+    assert "- Training loss: 1.2500 nats a token.\n" in card(losses=LOSSES[2:]).text

@@ -41,5 +41,11 @@ def test_every_point_lies_within_the_image() -> None:
         assert 0 < y < float(image.attrib["height"])
 
 
+def test_a_single_report_is_seen_as_a_point() -> None:
+    image = ElementTree.fromstring(loss_svg([(5, 3.0)], [], title=""))
+    assert image.findall("{*}polyline") == []
+    assert len(image.findall("{*}circle")) == 1
+
+
 def test_nothing_is_drawn_of_nothing() -> None:
     assert loss_svg([], [(1, float("inf"))], title="") == ""

@@ -28,6 +28,11 @@ def test_ten_steps_extended_to_five_thousand_do_not_save_and_evaluate_as_a_short
     assert plan.learning_rate.warmup_steps.value == 10
 
 
+@pytest.mark.parametrize(("steps", "said"), [(20, "Shortened from 30;"), (40, "Extended from 30;")])
+def test_the_plan_says_whether_it_became_longer_or_shorter(steps: int, said: str) -> None:
+    assert extended({"max_steps": 30}, steps=steps).length.steps.why.startswith(said)
+
+
 @pytest.mark.parametrize("training", [{}, {"warmup_ratio": 0.1}, {"save_steps": 7, "eval_every": 3}])
 def test_the_extension_is_the_plan_of_a_run_of_that_length(training: dict[str, Any]) -> None:
     longer = extended({"max_steps": 30, **training}, steps=400)

@@ -9,6 +9,7 @@ import pytest
 
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.facts.model import ModelFacts
+from backprop.plan.facts.processes import Processes
 from backprop.plan.settings.model import Dtype
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.training import Backend, Optimizer, TrainMode
@@ -155,6 +156,12 @@ def test_offload_on_the_cpu_runs_and_says_that_it_saves_nothing() -> None:
     assert plan.offload is not None
     assert plan.offload.backend is CollectiveBackend.GLOO
     assert [p.where for p in plan.warnings] == ["--full-ft-offload"]
+
+
+def test_offload_on_the_cpu_is_of_use_to_several_processes_which_share_the_weights_by_it() -> None:
+    facts = attrs.evolve(world(hardware=card(80)), processes=Processes(count=2, local_count=2))
+    plan = planned(full(training={"full_ft_offload": True, "backend": Backend.CPU}), facts)
+    assert plan.warnings == ()
 
 
 def test_offload_is_refused_on_windows() -> None:

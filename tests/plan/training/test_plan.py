@@ -20,6 +20,7 @@ from backprop.plan.training.arguments import load_arguments, lora_arguments, qua
 from backprop.plan.training.batch import nominal_tier
 from backprop.plan.training.evaluation import EvaluationState
 from backprop.plan.training.facts import TrainFacts, plan_sequence_length
+from backprop.plan.training.fingerprint import fingerprint
 from backprop.plan.training.number_format import NumberFormat
 from backprop.plan.training.plan import TrainPlan, plan_train
 from backprop.plan.training.rail import Rail
@@ -352,7 +353,10 @@ def test_packages_that_are_missing_stop_a_run_before_anything_is_read_but_not_a_
     assert isinstance(refused, Refused)
     assert [p.code for p in refused.problems] == ["DEP_PACKAGE_MISSING"]
     assert "trl" in refused.problems[0].message
-    assert isinstance(plan_train(attrs.evolve(TrainSettings(), dry_run=True), facts, origins=Origins()), TrainPlan)
+    dry = plan_train(attrs.evolve(TrainSettings(), dry_run=True), facts, origins=Origins())
+    assert isinstance(dry, TrainPlan)
+    assert [p.message for p in dry.warnings if p.code == "DEP_PACKAGE_MISSING"] == [refused.problems[0].message]
+    assert fingerprint(dry) == fingerprint(planned(TrainSettings(), world())), "it is the plan of where they are"
 
 
 def test_held_out_rows_without_a_target_are_refused() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
+from backprop.cli.style import Style
+from backprop.cli.views.plan import show_plan
 from backprop.plan.decision import Decision, Problem, Refused, Severity
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.model import ModelFacts
@@ -116,6 +118,9 @@ def test_a_plan_for_the_mlx_rail_needs_no_torch_and_packs_nothing() -> None:
     assert plan.precision.compute.value.value == "bfloat16"
     assert plan.memory is None
     assert [w.code for w in plan.warnings] == ["RUNTIME_MEMORY_UNKNOWN"]
+    shown = show_plan(plan, Style(width=200))
+    assert "torch's" not in shown
+    assert "not modelled for the MLX rail" in shown
 
 
 def test_trackers_have_no_effect_on_the_mlx_rail_and_that_is_said() -> None:

@@ -9,7 +9,7 @@ from backprop.cli.style import Style, printable
 from backprop.plan.decision import Decision
 from backprop.plan.facts.dataset import DatasetFacts, TokenFacts
 from backprop.plan.memory.objective import Objective
-from backprop.plan.quantity import GIB, about, gib, quantity
+from backprop.plan.quantity import GIB, about, counted, gib, quantity
 from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.training.adapter import AdapterPlan
 from backprop.plan.training.initial import InitialPlan
@@ -152,7 +152,7 @@ def _adapter(plan: TrainPlan, adapter: AdapterPlan) -> Iterator[Line]:
     yield _line("rank", adapter.rank)
     yield _line("alpha", adapter.alpha, f"{adapter.alpha.value:g}")
     layers = adapter.targets
-    yield "layers", f"{len(layers.value)} kinds", f"{layers.rule}: {', '.join(layers.value)}"
+    yield "layers", counted(len(layers.value), "kind"), f"{layers.rule}: {', '.join(layers.value)}"
     if adapter.use_dora:
         yield "DoRA", "on", "each output's magnitude is learned apart from its direction (arXiv:2402.09353)"
     if adapter.use_rslora:
@@ -274,7 +274,8 @@ def _memory(plan: TrainPlan) -> Iterator[Line]:
     yield _line("attention", plan.attention, plan.attention.value.value)
     memory, budget = plan.memory, plan.budget
     if memory is None:
-        yield "peak", "unknown", f"not modelled for {plan.model.model_type}"
+        what = "the MLX rail" if plan.rail.value is Rail.MLX else plan.model.model_type
+        yield "peak", "unknown", f"not modelled for {what}"
         return
     yield "peak", gib(memory.peak_bytes), f"allocated at its highest, {memory.moment}"
     for term in memory.terms:

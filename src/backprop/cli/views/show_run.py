@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from backprop.cli.progress import duration, line_of
+from backprop.cli.render import problem_text
 from backprop.cli.style import Style, printable
 from backprop.cli.views.plan import show_plan
 from backprop.cli.views.runs import status_text
-from backprop.plan.events import Failed, Interrupted, Step
+from backprop.plan.events import Evaluated, Failed, Interrupted, Step
 from backprop.plan.runs.course import resume_command
 from backprop.plan.runs.event_log import RecordedEvent
 from backprop.plan.runs.shown import ShowRunReport
@@ -17,6 +18,8 @@ from backprop.plan.runs.shown import ShowRunReport
 def show(report: ShowRunReport, style: Style) -> str:
     """The run from top to bottom; the losses of single steps are in ``--json``."""
     parts = [style.pairs(_head(report, style)), show_plan(report.plan, style)]
+    if report.plan.warnings:
+        parts.append("\n".join(problem_text(warning, style) for warning in report.plan.warnings))
     if report.settings:
         given = [(s.key, f"{printable(s.text)}  {style.dim(f'({s.name})')}") for s in report.settings]
         parts.append(f"{style.bold('Given')}\n{style.pairs(given, indent=2)}")
@@ -59,12 +62,24 @@ def _losses(report: ShowRunReport, style: Style) -> Iterator[tuple[str, str]]:
     for name, pairs in (("training", report.losses), ("held out", report.heldout_losses)):
         if pairs:
             yield name, _course([loss for _, loss in pairs], style)
+    yield from _rewards(report, style)
     if report.best_loss is not None:
         yield "best", f"{report.best_loss:.4f} at step {report.best_step}"
 
 
-def _course(losses: Sequence[float], style: Style) -> str:
-    return f"{losses[0]:.4f} {style.sparkline(losses)} {losses[-1]:.4f}"
+def _rewards(report: ShowRunReport, style: Style) -> Iterator[tuple[str, str]]:
+    """How far better answers are ahead of worse ones, and how often, where a preference method judges them."""
+    for name, kind in (("", Step), ("held-out ", Evaluated)):
+        judged = [e.event.rewards for e in report.events if isinstance(e.event, kind) and e.event.rewards is not None]
+        if margins := [rewards.margin for rewards in judged if rewards.margin is not None]:
+            yield f"{name}margin", _course(margins, style, "+.4f")
+        if judged:
+            yield f"{name}right", _course([rewards.accuracy for rewards in judged], style, ".0%")
+
+
+def _course(values: Sequence[float], style: Style, form: str = ".4f") -> str:
+    first, last = f"{values[0]:{form}}", f"{values[-1]:{form}}"
+    return last if len(values) == 1 else f"{first} {style.sparkline(values)} {last}"
 
 
 def _event_line(recorded: RecordedEvent) -> str | None:

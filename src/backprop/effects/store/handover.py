@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,13 @@ def hand_over_model(
 
 @contextmanager
 def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card: Card) -> Iterator[Path]:
-    """A directory to put weights in, which becomes ``final`` with tokenizer, template and card."""
+    """A directory to put weights in, which becomes ``final`` with tokenizer, template and card.
+
+    On failure nothing of it stays: on a full disk the run's record needs the room.
+    """
     staged = final.with_name(f"{PARTIAL}{final.name}")
-    with writing(final):
+    with writing(final), ExitStack() as on_failure:
+        on_failure.callback(shutil.rmtree, staged, ignore_errors=True)
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         yield staged
@@ -71,7 +75,8 @@ def _assembled(final: Path, *, model_dir: Path, chat_template: str | None, card:
             (staged / CHAT_TEMPLATE_FILE).write_text(chat_template, encoding="utf-8")
         for name, content in card.files:
             (staged / name).write_text(content, encoding="utf-8")
-    replace_directory(staged, final)
+        replace_directory(staged, final)
+        on_failure.pop_all()
 
 
 def _says(file: Path, text: str) -> bool:

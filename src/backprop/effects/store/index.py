@@ -76,9 +76,9 @@ def read_history(output_dir: Path) -> History:
             warnings.append(warning("STATE_NEWER_VERSION", f"{record} has {newer}.", where=str(record)))
             continue
         except ValueError as wrong:
-            warnings.append(
-                warning("STATE_HISTORY_UNREADABLE", f"The record {record} is damaged: {wrong}.", where=str(record))
-            )
+            message = f"The record {record} is damaged: {wrong}."
+            hint = "What stands beside it is untouched; the next run that begins here sets the record aside."
+            warnings.append(warning("STATE_HISTORY_UNREADABLE", message, where=str(record), hint=hint))
             unreadable.append(record)
             entry = known.get(run_id)
         if entry is not None:

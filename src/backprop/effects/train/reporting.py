@@ -58,7 +58,8 @@ def _mean_rewards(steps: list[dict[str, float]]) -> Rewards | None:
 
 
 class StepReporter(TrainerCallback):  # type: ignore[misc]
-    """Emits ``Progressed`` every step, and ``Step`` every ``logging_steps`` with the mean loss of the steps between."""
+    """Emits ``Progressed`` every step, and ``Step`` with the mean loss of the steps since: every ``logging_steps``, and
+    where the run ends or is stopped."""
 
     def __init__(self, plan: TrainPlan, *, emit: Emit, tokens_in_step: Callable[[int], int]) -> None:
         self._plan = plan
@@ -94,7 +95,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         eta = (now - self._begun_at) / (step - self._begun_step) * (state.max_steps - step)
         rate = self._window_tokens / max(now - self._window_at, 1e-9)
         self._emit(Progressed(step, state.max_steps, loss, rate, eta))
-        if step % self._plan.logging_steps == 0 or step == state.max_steps:
+        if step % self._plan.logging_steps == 0 or step == state.max_steps or control.should_training_stop:
             self._emit(self._step(step, state.max_steps, rate=rate, eta=eta, logs=logs))
             self._window, self._window_logs, self._window_tokens, self._window_at = [], [], 0, now
 

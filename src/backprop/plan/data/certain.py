@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backprop.plan.data.conversation import REASONING_KEYS
-from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, Layout
+from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, PROMPT_KEYS, Layout
 
 _ANGLED = re.compile(rb"<(?:\||/?s>|<|(?:start|end)_of_turn>|/?think>|bos>|eos>|pad>|unk>|\xef\xbd\x9c)")
 _ESCAPED = re.compile(rb"\\(?:[bf/]|u(?:00[0-9]|[dDfF]))")
@@ -116,8 +116,9 @@ def _kto(row: Mapping[str, Any], _: str) -> bool:
 
 
 def _preference(row: Mapping[str, Any], _: str) -> bool:
-    chosen, rejected, prompt = row.get("chosen"), row.get("rejected"), row.get("prompt", "")
-    if type(prompt) is not str or prompt.lstrip()[:1] == "[":
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    prompt = next((row[key] for key in PROMPT_KEYS if row.get(key) is not None), "")
+    if type(prompt) is not str or prompt.lstrip()[:1] == "[" or type(row.get("input", "")) is not str:
         return False
     if type(chosen) is str and type(rejected) is str:
         usual = _is_usual_text(chosen) and _is_usual_text(rejected) and not _is_blank(prompt)

@@ -97,7 +97,7 @@ def _order(roles: Sequence[str], side: str) -> Iterator[Fault]:
 
 def _pair(pair: Pair, *, side: str = "completion", with_prompt: bool = True) -> Iterator[Fault]:
     if with_prompt:
-        if not pair.prompt.strip() and side == "completion":
+        if not pair.prompt.strip():
             yield Fault(Check.EMPTY_USER, "the prompt is blank", side="prompt")
         yield from _text(pair.prompt, side="prompt")
     if not pair.completion.strip():

@@ -9,7 +9,7 @@ from backprop.plan.data.check import Check, Fault
 from backprop.plan.data.conversation import Conversation, Example, Preference, Rated
 from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, Layout
 from backprop.plan.data.messages import list_in_text
-from backprop.plan.data.rows import answer_key, turns_key
+from backprop.plan.data.rows import answer_key, has_system_beside, prompt_key, turns_key
 
 _OF_ROLES = (Check.ROLE_ORDER, Check.SYSTEM_INSIDE)
 
@@ -21,15 +21,18 @@ def key_of(fault: Fault, example: Example, row: Any, layout: Layout, *, text_col
     if layout is Layout.ALPACA:
         return _in_alpaca(fault, row)
     name = _answer_key(fault, row, layout)
-    turns, prompt = list_in_text(row.get(name)), list_in_text(row.get("prompt"))
-    if fault.turn is None or not isinstance(turns, list):
-        return "prompt" if fault.side == "prompt" else name
+    asked = prompt_key(row) if layout is Layout.PREFERENCE else "prompt"
+    turns, prompt = list_in_text(row.get(name)), list_in_text(row.get(asked))
+    if not isinstance(turns, list):
+        return asked if fault.side == "prompt" else _in_text(fault, (asked, name), has_system=has_system_beside(row))
+    if fault.turn is None:
+        return name
     index = fault.turn - (_num_turns(example, fault.side) - len(turns))
     if index >= 0:
         return _turn_key(fault, name, index, turns[index])
     if layout is Layout.SHAREGPT:
         return "system"
-    return _turn_key(fault, "prompt", fault.turn, prompt[fault.turn]) if isinstance(prompt, list) else "prompt"
+    return _turn_key(fault, asked, fault.turn, prompt[fault.turn]) if isinstance(prompt, list) else asked
 
 
 def _answer_key(fault: Fault, row: Mapping[str, Any], layout: Layout) -> str:
@@ -44,6 +47,11 @@ def _answer_key(fault: Fault, row: Mapping[str, Any], layout: Layout) -> str:
 def _in_alpaca(fault: Fault, row: Mapping[str, Any]) -> str:
     names = ("instruction", answer_key(row, OUTPUT_KEYS))
     return (("system", *names) if row.get("system") is not None else names)[-1 if fault.turn is None else fault.turn]
+
+
+def _in_text(fault: Fault, names: tuple[str, str], *, has_system: bool) -> str:
+    """Prompt and answer are text; with a system prompt beside them they are read as turns."""
+    return (("system", *names) if has_system else names)[-1 if fault.turn is None else fault.turn]
 
 
 def _num_turns(example: Example, side: str) -> int:

@@ -38,6 +38,9 @@ OUTPUT_KEYS = ("output", "response")
 COMPLETION_KEYS = ("completion", "response")
 """Names of the answer beside an instruction, and beside a prompt; the first that a row has is read."""
 
+PROMPT_KEYS = ("prompt", "question", "instruction")
+"""Names of what the two answers of a preference answer; the first that a row has is read."""
+
 ROWS_TO_TELL = 20
 """Rows at the start of a data set that its layout is told from."""
 

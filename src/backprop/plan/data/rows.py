@@ -12,7 +12,7 @@ from backprop.plan.data.check import Check
 from backprop.plan.data.conversation import Conversation, Example, Pair, Passage, Preference, Rated, RowError
 from backprop.plan.data.described import described_key, kind_name
 from backprop.plan.data.excerpt import excerpt
-from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, Layout
+from backprop.plan.data.layout import COMPLETION_KEYS, OUTPUT_KEYS, PROMPT_KEYS, Layout
 from backprop.plan.data.messages import list_in_text, read_conversation, read_tools
 
 _CHATML_TURN = re.compile(r"<\|im_start\|>([^\n]*)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
@@ -37,8 +37,13 @@ def turns_key(row: Mapping[str, Any]) -> str:
     return "conversation" if row.get("conversations") is None and "conversation" in row else "conversations"
 
 
+def prompt_key(row: Mapping[str, Any]) -> str:
+    """The key under which a preference has its prompt; "prompt" when it has none."""
+    return next((key for key in PROMPT_KEYS if row.get(key) is not None), PROMPT_KEYS[0])
+
+
 def has_system_beside(row: Mapping[str, Any]) -> bool:
-    """A ShareGPT row gives its system prompt beside the turns."""
+    """A row gives its system prompt beside its turns, or beside prompt and answer."""
     system = row.get("system")
     return isinstance(system, str) and bool(system.strip())
 
@@ -57,14 +62,19 @@ def _from_sharegpt(row: Mapping[str, Any], _: str) -> Conversation:
 
 
 def _from_alpaca(row: Mapping[str, Any], _: str) -> Conversation:
-    instruction = _text(row, "instruction")
+    asked = _instruction(row)
     output = _text(row, answer_key(row, OUTPUT_KEYS))
-    context = _text(row, "input") if row.get("input") is not None else ""
-    asked = f"{instruction}\n\n{context}" if context.strip() else instruction
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
     if row.get("system") is not None:
         turns.insert(0, {"role": "system", "content": _text(row, "system")})
     return read_conversation(turns, lambda _: "instruction")
+
+
+def _instruction(row: Mapping[str, Any]) -> str:
+    """The instruction and its input as one question."""
+    instruction = _text(row, "instruction")
+    context = _text(row, "input") if row.get("input") is not None else ""
+    return f"{instruction}\n\n{context}" if context.strip() else instruction
 
 
 def _from_completion(row: Mapping[str, Any], _: str) -> Conversation | Pair:
@@ -74,7 +84,16 @@ def _from_completion(row: Mapping[str, Any], _: str) -> Conversation | Pair:
         asked = read_conversation(prompt, lambda i: f"prompt[{i}]")
         answered = read_conversation(completion, lambda i: f"{key}[{i}]")
         return _joined(asked, answered, row.get("tools"))
-    return Pair(_text(row, "prompt"), _text(row, key))
+    return _answered(row, _text(row, "prompt"), _text(row, key))
+
+
+def _answered(row: Mapping[str, Any], prompt: str, answer: str) -> Conversation | Pair:
+    """A prompt and its answer; turns where the row gives a system prompt beside them."""
+    if not has_system_beside(row):
+        return Pair(prompt, answer)
+    said = (("system", row["system"]), ("user", prompt), ("assistant", answer))
+    messages = tuple({"role": role, "content": content} for role, content in said)
+    return Conversation(messages, (False, False, True))
 
 
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
@@ -98,11 +117,19 @@ def _from_preference(row: Mapping[str, Any], _: str) -> Preference:
     if isinstance(chosen, list) and isinstance(rejected, list):
         return _preference_of_turns(row, chosen, rejected)
     better, worse = _text(row, "chosen"), _text(row, "rejected")
-    if row.get("prompt") is not None:
-        prompt = _text(row, "prompt")
-        return Preference(Pair(prompt, better), Pair(prompt, worse))
+    prompt = _prompt(row)
+    if prompt is not None:
+        return Preference(_answered(row, prompt, better), _answered(row, prompt, worse))
     at = _common_words(better, worse)
     return Preference(Pair(better[:at], better[at:]), Pair(worse[:at], worse[at:]))
+
+
+def _prompt(row: Mapping[str, Any]) -> str | None:
+    """What both answers answer, where it is given as text."""
+    key = prompt_key(row)
+    if row.get(key) is None:
+        return None
+    return _instruction(row) if key == "instruction" else _text(row, key)
 
 
 def _preference_of_turns(row: Mapping[str, Any], chosen: list[Any], rejected: list[Any]) -> Preference:
@@ -110,14 +137,15 @@ def _preference_of_turns(row: Mapping[str, Any], chosen: list[Any], rejected: li
     better = read_conversation(chosen, lambda i: f"chosen[{i}]")
     worse = read_conversation(rejected, lambda i: f"rejected[{i}]")
     shared = sum(1 for _ in takewhile(lambda two: two[0] == two[1], zip(better.messages, worse.messages, strict=False)))
-    prompt = list_in_text(row.get("prompt"))
+    key = prompt_key(row)
+    prompt = list_in_text(row.get(key))
     if isinstance(prompt, list):
-        asked = read_conversation(prompt, lambda i: f"prompt[{i}]")
+        asked = read_conversation(prompt, lambda i: f"{key}[{i}]")
         if better.messages[: len(asked.messages)] != asked.messages:
             tools = row.get("tools")
             return Preference(_joined(asked, better, tools), _joined(asked, worse, tools))
     elif prompt is not None and not shared and better.messages[0]["role"] == "assistant":
-        asked = read_conversation([{"role": "user", "content": _text(row, "prompt")}], lambda _: "prompt")
+        asked = read_conversation([{"role": "user", "content": _prompt(row)}], lambda _: key)
         return Preference(_joined(asked, better, row.get("tools")), _joined(asked, worse, row.get("tools")))
     return Preference(_unlearned(better, shared, row), _unlearned(worse, shared, row))
 

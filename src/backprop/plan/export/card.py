@@ -17,6 +17,7 @@ from backprop.plan.export.ollama_name import part_from
 from backprop.plan.export.trained import Trained, is_on_hub, without_directory
 from backprop.plan.facts.model import ModelSource
 from backprop.plan.memory.objective import Objective
+from backprop.plan.quantity import counted
 from backprop.plan.training.plan import TrainPlan
 
 CARD = "README.md"
@@ -228,11 +229,12 @@ def _use(trained: Trained, shape: Shape, title: str, file: str) -> tuple[str, ..
 
 
 def _results(trained: Trained, *, has_image: bool) -> tuple[str, ...]:
-    lines = ["## Result", "", f"- {trained.steps_done} steps were trained."]
+    were = "was" if trained.steps_done == 1 else "were"
+    lines = ["## Result", "", f"- {counted(trained.steps_done, 'step')} {were} trained."]
     if trained.losses:
-        course = sparkline([loss for _, loss in trained.losses])
         first, last = trained.losses[0][1], trained.losses[-1][1]
-        lines.append(f"- Training loss: {first:.4f} {course} {last:.4f}{_unit(trained.plan)}.")
+        course = f"{first:.4f} {sparkline([loss for _, loss in trained.losses])} " if trained.losses[1:] else ""
+        lines.append(f"- Training loss: {course}{last:.4f}{_unit(trained.plan)}.")
     lines += _evaluation(trained)
     lines += ["", f"![Losses over the steps]({LOSS_IMAGE})"] if has_image else []
     return tuple(lines)

@@ -34,7 +34,7 @@ def _means(values: Sequence[float], num: int) -> list[float]:
 
 
 def loss_svg(losses: Losses, heldout: Losses, *, title: str) -> str:
-    """Training losses as a line and held-out ones as points, in nats a token over steps; "" when there are none."""
+    """Training losses as a line, a single one and held-out ones as points, in nats a token over steps; "" for none."""
     training, measured = _finite(losses), _finite(heldout)
     every = [*training, *measured]
     if not every:
@@ -47,11 +47,15 @@ def loss_svg(losses: Losses, heldout: Losses, *, title: str) -> str:
         y = _TOP + (high - point[1]) / ((high - low) or 1) * (_HEIGHT - _TOP - _BOTTOM)
         return f"{x:.1f},{y:.1f}"
 
+    def dot(point: tuple[float, float], fill: str) -> str:
+        x, y = place(point).split(",")
+        return f'<circle cx="{x}" cy="{y}" r="3" fill="{fill}"/>'
+
     line = " ".join(place(point) for point in _thinned(training))
-    marks = [place(point).split(",") for point in _thinned(measured)]
     parts = [
-        f'<polyline points="{line}" fill="none" stroke="{_TRAINING}" stroke-width="1.5"/>' if training else "",
-        *(f'<circle cx="{x}" cy="{y}" r="3" fill="{_HELDOUT}"/>' for x, y in marks),
+        f'<polyline points="{line}" fill="none" stroke="{_TRAINING}" stroke-width="1.5"/>' if training[1:] else "",
+        *(dot(point, _TRAINING) for point in training if not training[1:]),
+        *(dot(point, _HELDOUT) for point in _thinned(measured)),
         *_labels(first, last, low, high),
         _text(_LEFT, 16, f"training loss {training[-1][1]:.4f}", fill=_TRAINING) if training else "",
         _text(_LEFT + 180, 16, f"held-out loss {measured[-1][1]:.4f}", fill=_HELDOUT) if measured else "",

@@ -1,4 +1,4 @@
-"""A run made longer: what depends on its length is decided anew from its settings, everything else stays."""
+"""A run made longer or shorter: what depends on its length is decided anew from its settings, everything else stays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def extend_plan(plan: TrainPlan, settings: TrainingSettings, *, steps: int, orig
     """
     if steps == plan.length.steps.value:
         return plan
-    why = f"Extended from {plan.length.steps.value}; the schedule now ends at the new last step."
+    change = "Extended" if steps > plan.length.steps.value else "Shortened"
+    why = f"{change} from {plan.length.steps.value}; the schedule now ends at the new last step."
     heldout = plan.evaluation.rows if plan.evaluation else None
     return attrs.evolve(
         plan,

@@ -38,4 +38,4 @@ class TrainReport:
     best_step: int | None
     train_seconds: float | None
     fingerprint: str
-    plan: TrainPlan
+    plan: TrainPlan = attrs.field(repr=False)

@@ -173,12 +173,13 @@ def _check_machine(
     """A run goes on where it can be computed as it was planned."""
     planned = record.plan.batch.processes
     if processes.count != planned:
-        launcher = f"with torchrun --nproc-per-node {planned}" if planned > 1 else "without a launcher"
+        command = resume_command(record.run_id, output_dir=record.plan.output_dir)
+        launched = f"torchrun --nproc-per-node {planned} --no-python {command}" if planned > 1 else command
         yield Problem(
             "CONFIG_INVALID_SETTING",
             f"Run {record.run_id} was planned for {planned} processes, and there are {processes.count}.",
             where="WORLD_SIZE",
-            hint=f"Resume it {launcher}.",
+            hint=f"Resume it with `{launched}`{'' if planned > 1 else ', without a launcher'}.",
         )
     if record.plan.rail.value is Rail.MLX:
         if not hardware.is_apple_silicon:

@@ -8,9 +8,9 @@ from backprop.plan.memory.attention import AttentionKernel, usable_kernel
 
 
 def plan_attention(model: ModelFacts) -> Decision[AttentionKernel]:
-    """torch's fused kernel, except where soft capping needs the scores themselves."""
+    """The fused kernel, except where soft capping needs the scores themselves."""
     kernel = usable_kernel(AttentionKernel.SDPA, soft_caps=model.soft_caps_attention)
     if kernel is AttentionKernel.EAGER:
-        why = "It caps the scores, which torch's fused kernel cannot; memory grows with the length squared."
+        why = "It caps the scores, which the fused kernel cannot; memory grows with the length squared."
         return Decision(kernel, model.model_type, why)
-    return Decision(kernel, "default", "torch's fused kernel keeps no scores in memory.")
+    return Decision(kernel, "default", "The fused kernel keeps no scores in memory.")

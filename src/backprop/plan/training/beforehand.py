@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backprop.plan.decision import Problem, warning
+from backprop.plan.decision import Problem, as_warning, warning
 from backprop.plan.facts.absent import Absent
 from backprop.plan.facts.model import ModelFacts, ModelSource, TokenizerFacts
 from backprop.plan.facts.software import SoftwareFacts
@@ -37,7 +37,7 @@ def check_always(
         *(part.problem for part in parts if isinstance(part, Absent)),
         *choose_tokenizer(settings, facts)[1],
         *((facts.output_absent.problem,) if facts.output_absent else ()),
-        *(() if settings.dry_run else _missing(settings, facts.software, rail, origins)),
+        *_missing(settings, facts.software, rail, origins),
         *check_mlx(settings, facts.model, rail, origins=origins),
         *check_mode(settings, origins=origins),
         *check_objective(settings, origins=origins),
@@ -48,11 +48,11 @@ def check_always(
 def _missing(
     settings: TrainSettings, software: SoftwareFacts, rail: Rail | None, origins: Origins
 ) -> tuple[Problem, ...]:
-    """The packages that executing takes and that are not here."""
-    needed = () if rail is Rail.MLX else check_packages(software, TRAIN_PACKAGES)
-    if rail is None:
-        return needed
-    return (*needed, *check_trackers(settings.training.report_to, rail, software, origins=origins))
+    """The packages that executing takes and that are not here; a dry run, which takes none of them, is warned."""
+    missing = () if rail is Rail.MLX else check_packages(software, TRAIN_PACKAGES)
+    if rail is not None:
+        missing = (*missing, *check_trackers(settings.training.report_to, rail, software, origins=origins))
+    return tuple(as_warning(problem) for problem in missing) if settings.dry_run else missing
 
 
 def check_undrafted(
@@ -82,7 +82,10 @@ def check_undrafted(
 
 def _check_parts(settings: TrainSettings, facts: TrainFacts, rail: Rail, origins: Origins) -> tuple[Problem, ...]:
     hardware, model = facts.hardware, facts.model
-    whole = plan_full(settings.training, rail=rail, hardware=hardware, precision=None, optimizer=None).problems
+    count = facts.processes.count
+    whole = plan_full(
+        settings.training, rail=rail, hardware=hardware, precision=None, optimizer=None, num_processes=count
+    ).problems
     if isinstance(model, Absent):
         plan_format = plan_full_compute if settings.training.mode is TrainMode.FULL else plan_compute
         parts = (

@@ -94,6 +94,7 @@ def draft_run(
             hardware=place.hardware,
             precision=known.precision if known else None,
             optimizer=known.optimizer.value if known else None,
+            num_processes=processes.count,
         ),
         objective=plan_objective(asked, data.train, origins=origins),
         unsloth=unsloth,

@@ -54,8 +54,8 @@ def _counts(tokens: TokenFacts | None) -> Any:
     return {name: value["rows"] if isinstance(value, dict) else value for name, value in to_data(tokens).items()}
 
 
-_ONLY_TOLD = frozenset({"gguf_export", "gguf_tokenizer"})
-"""What a plan says of what can be done with its result, and no run depends on."""
+_ONLY_TOLD = frozenset({"gguf_export", "gguf_tokenizer", "warnings"})
+"""What a plan says of its result and of itself, and no run depends on."""
 
 
 def _told_apart(data: Any) -> Any:

@@ -29,6 +29,7 @@ def plan_full(
     hardware: HardwareFacts,
     precision: PrecisionPlan | None,
     optimizer: Optimizer | None,
+    num_processes: int,
 ) -> FullPlan:
     """Nothing for an adapter; no rounding before the formats and the optimizer are known."""
     if settings.mode is not TrainMode.FULL:
@@ -37,4 +38,5 @@ def plan_full(
     offload = plan_offload(settings, rail=rail, hardware=hardware)
     if isinstance(offload, Problem):
         return FullPlan(rounding=rounding, problems=(offload,))
-    return FullPlan(rounding=rounding, offload=offload, problems=check_offload(rail) if offload else ())
+    problems = check_offload(rail, num_processes=num_processes) if offload else ()
+    return FullPlan(rounding=rounding, offload=offload, problems=problems)

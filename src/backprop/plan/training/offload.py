@@ -64,9 +64,12 @@ def offload_optimizer(asked: Optimizer, *, origins: Origins) -> Decision[Optimiz
     )
 
 
-def check_offload(rail: Rail) -> tuple[Problem, ...]:
-    """Whether it is of use; whether host memory will do is for the memory plan to say."""
-    if rail is Rail.CUDA:
+def check_offload(rail: Rail, *, num_processes: int) -> tuple[Problem, ...]:
+    """Whether it is of use; whether host memory will do is for the memory plan to say.
+
+    Several processes on the CPU share the weights by it.
+    """
+    if rail is Rail.CUDA or num_processes > 1:
         return ()
     return (
         warning(

@@ -10,6 +10,7 @@ from backprop.plan.decision import Problem
 from backprop.plan.facts.hardware import HardwareFacts
 from backprop.plan.facts.processes import Processes
 from backprop.plan.memory.objective import Objective
+from backprop.plan.quantity import counted
 from backprop.plan.settings.lora import AdapterInit
 from backprop.plan.settings.training import TrainMode
 from backprop.plan.settings.verbs.train import TrainSettings
@@ -37,7 +38,7 @@ def check_processes(
         )
     if effective % count:
         yield _problem(
-            f"An update of {effective} sequences cannot be divided equally among {count} processes.",
+            f"An update of {counted(effective, 'sequence')} cannot be divided equally among {count} processes.",
             f"Choose --batch-size and --grad-accum so that their product is a multiple of {count}.",
         )
     for asked in _untried(settings, rail):

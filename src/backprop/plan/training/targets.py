@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backprop.plan.data.check import CHECKS
-from backprop.plan.decision import Problem, warning
+from backprop.plan.decision import Problem, Severity, warning
 from backprop.plan.facts.dataset import DatasetFacts, RowCount, TokenFacts
 from backprop.plan.memory.objective import Objective
 from backprop.plan.settings.data import DataSettings
@@ -65,11 +65,12 @@ def _traces(data: DatasetFacts, settings: DataSettings) -> Iterator[Problem]:
 
 
 def _faults(data: DatasetFacts, rows: int) -> Iterator[Problem]:
-    """Errors that `backprop validate` finds in rows that are trained on as they are."""
+    """What `backprop validate` finds in rows that are trained on as they are."""
     for fault in data.faults:
         entry = CHECKS[fault.check]
         meaning = entry.meaning[0].lower() + entry.meaning[1:]
-        message = f"{_share(fault.rows, rows)} are trained on with an error ({fault.check.value}): {meaning}"
+        kind = "an error" if entry.severity is Severity.ERROR else "a fault"
+        message = f"{_share(fault.rows, rows)} are trained on with {kind} ({fault.check.value}): {meaning}"
         hint = f"{entry.fix} `backprop validate` names every such row."
         yield warning("INPUT_DATASET_VALIDATION_FAILED", message, where=fault.rows.example, hint=hint)
 
