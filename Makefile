@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@if nvidia-smi >/dev/null 2>&1; then grep -v '^torch==' constraints.txt; else cat constraints.txt; fi > .venv/constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt --upgrade pip
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint .venv/constraints.txt \
-		--group dev --editable '.[train,qlora,parquet,zstd,quantize,verify]'
+		--group dev --editable '.[train,qlora,fp8,parquet,zstd,quantize,verify]'
 	@touch $@
 
 $(MODEL): | $(INSTALLED)

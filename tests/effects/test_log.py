@@ -121,3 +121,11 @@ def test_programs_that_import_backprop_miss_that_kernel_silently_unless_they_say
         logger.setLevel(set_by_program)
         executor(Rail.CPU, "train")
         assert logger.level == then
+
+
+def test_what_torch_logs_takes_the_way_of_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogSettings(format=LogFormat.JSON))
+    executor(Rail.CPU, "train")
+    logging.getLogger("torch.somewhere").warning("it is slow")
+    told = json.loads(capsys.readouterr().err)
+    assert (told["logger"], told["message"]) == ("torch.somewhere", "it is slow")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from backprop.effects.log import KERNEL_NOTICES
+from backprop.effects.log import adopt_torch, hush_notices
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.training.rail import Rail
@@ -30,8 +29,7 @@ EXECUTORS: Mapping[tuple[Rail, str], str] = {
 def executor(rail: Rail, action: str) -> Callable[..., Any]:
     """The function for ``action`` on ``rail``. Raises DEP_PACKAGE_MISSING naming the package that it lacks."""
     gc.set_threshold(*PYTHONS_OWN)
-    if KERNEL_NOTICES.level == logging.NOTSET:  # called from Python, or by a process that is not heard
-        KERNEL_NOTICES.setLevel(logging.ERROR)
+    hush_notices()
     module_name, _, function_name = EXECUTORS[rail, action].partition(":")
     try:
         module = import_module(module_name)
@@ -43,5 +41,6 @@ def executor(rail: Rail, action: str) -> Callable[..., Any]:
                 hint="pip install torch transformers trl peft accelerate datasets safetensors",
             )
         ) from missing
+    adopt_torch()
     function: Callable[..., Any] = getattr(module, function_name)
     return function

@@ -19,9 +19,9 @@ TOLD.propagate = False
 TOLD.addHandler(logging.NullHandler())
 
 
-KERNEL_NOTICES = logging.getLogger("bitsandbytes.backends.cpu.ops")
-"""Warns on every import that a faster 4-bit kernel of the processor is not installed, also where nothing is in 4
-bits; training does without it where something is."""
+_NOTICES = tuple(map(logging.getLogger, ("bitsandbytes.backends.cpu.ops", "torchao", "torch.utils._pytree")))
+"""They warn on every import of kernels that this machine lacks, and of one another's ways, whether or not anything
+is in 4 or 8 bits; training does without where something is."""
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -80,8 +80,24 @@ def configure_logging(settings: LogSettings) -> None:
     _replace_handlers(TOLD, files or [logging.NullHandler()], formatter)
     root.setLevel(max(level, logging.WARNING))
     logging.getLogger(LOGGER_NAME).setLevel(level)
-    KERNEL_NOTICES.setLevel(logging.WARNING if traces else logging.ERROR)
+    for notices in _NOTICES:
+        notices.setLevel(logging.WARNING if traces else logging.ERROR)
     logging.captureWarnings(True)
+
+
+def hush_notices() -> None:
+    """Leave out what libraries say on every import, where :func:`configure_logging` has not been called."""
+    for notices in _NOTICES:
+        if notices.level == logging.NOTSET:
+            notices.setLevel(logging.ERROR)
+
+
+def adopt_torch() -> None:
+    """Let torch's records take the way of all others: when it is imported it gives them a handler of its own."""
+    torch = logging.getLogger("torch")
+    if logging.getLogger().handlers:
+        torch.handlers.clear()
+        torch.propagate = True
 
 
 def level_of(settings: LogSettings) -> int:
