@@ -21,6 +21,7 @@ from backprop.plan.training.evaluation import EvaluationPlan, EvaluationState, o
 from backprop.plan.training.facts import TrainFacts
 from backprop.plan.training.fingerprint import fingerprint
 from backprop.plan.training.plan import TrainPlan, plan_train
+from backprop.plan.training.rail import Rail
 from backprop.plan.wire.converter import canonical_json, from_data, to_data
 from property_tests.strategies.training import train_facts, train_settings
 
@@ -109,7 +110,7 @@ def test_the_arguments_of_an_adapter_are_accepted_by_peft_and_scale_as_planned(
 
 
 @given(train_settings(), train_facts())
-def test_first_weights_change_neither_the_shape_nor_the_memory_of_a_step(
+def test_first_weights_change_neither_the_shape_nor_the_memory_of_a_step_and_stand_beside_it(
     settings: TrainSettings, facts: TrainFacts
 ) -> None:
     random = attrs.evolve(settings, lora=attrs.evolve(settings.lora, init_lora_weights=AdapterInit.DEFAULT))
@@ -118,7 +119,13 @@ def test_first_weights_change_neither_the_shape_nor_the_memory_of_a_step(
     assert one.adapter is not None
     assert two.adapter is not None
     assert attrs.evolve(two.adapter, initial=None) == one.adapter
-    assert (one.memory, one.batch, one.precision) == (two.memory, two.batch, two.precision)
+    assert (one.batch, one.precision) == (two.batch, two.precision)
+    assert one.memory is not None
+    assert two.memory is not None
+    first = 4 * two.adapter.num_parameters
+    on_cpu = two.rail.value is Rail.CPU
+    context, host = one.memory.context_bytes + first * on_cpu, one.memory.host_bytes + first * (not on_cpu)
+    assert two.memory == attrs.evolve(one.memory, context_bytes=context, host_bytes=host)
 
 
 @given(train_settings(), train_facts())
