@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,25 @@ def test_a_daemon_that_is_down_is_told_before_any_work(adapter: str, tmp_path: P
     done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST="127.0.0.1:9")
     assert (done.code, done.data["problems"][0]["code"]) == (2, "DEP_OLLAMA_REGISTRATION_FAILED")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_adapter_s_file_is_written_without_a_daemon_for_llama_cpp(adapter: str, tmp_path: Path) -> None:
+    arguments = ("export", adapter, "--format", "ollama-adapter", "--no-register", "-o", "out", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST="127.0.0.1:9")
+    assert done.code == 0, done.stdout
+    assert done.data["ollama_name"] is None
+    assert (tmp_path / "out" / "out-lora.gguf").read_bytes()[:4] == b"GGUF"
+
+
+def test_an_adapter_whose_base_is_gone_is_written_by_a_copy_of_it(adapter: str, model: str, tmp_path: Path) -> None:
+    homeless = shutil.copytree(adapter, tmp_path / "homeless")
+    config = json.loads((homeless / "adapter_config.json").read_text())
+    (homeless / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "/nowhere/model"}))
+    arguments = ("export", "homeless", "--format", "ollama-adapter", "--no-register", "-o", "out", "--json")
+    refused = backprop(*arguments, cwd=tmp_path)
+    assert (refused.code, refused.data["problems"][0]["where"]) == (1, "--base")
+    done = backprop(*arguments, "--base", model, cwd=tmp_path)
+    assert (done.code, done.data["base"], done.data["problems"]) == (0, model, []), done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("INPUT_RESUME_NOT_FOUND", "There is no such run to continue, or it cannot be continued.", "List what there is with `backprop runs`."),
         _entry("INPUT_RUN_AMBIGUOUS", "More than one run begins like that.", "Give more letters of the run id."),
         _entry("CONFIG_INVALID", "A configuration file cannot be read.", "Fix the file, or remove it."),
-        _entry("CONFIG_INVALID_SETTING", "A setting has a value that it cannot have.", "See `backprop train --help-all` for what each setting takes."),
+        _entry("CONFIG_INVALID_SETTING", "A setting has a value that it cannot have.", "Run the command with --help-all to see what each setting takes."),
         _entry("CONFIG_UNKNOWN_SETTING", "A setting of this name does not exist.", "See `backprop config --show` for the names there are."),
         _entry("CONFIG_DEPRECATED", "A name that will go.", "Use the name given instead."),
         _entry("DEP_MODEL_LOAD_FAILED", "The model cannot be loaded.", "Check that the model's files are complete.", retryable=True),

@@ -16,7 +16,7 @@ from backprop.plan.export.request import check_request, export_card, safe_name
 from backprop.plan.export.sources import AdapterFacts
 from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import TargetFacts
-from backprop.plan.settings.verbs.export import ExportSettings
+from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.export_card import described
 from backprop.workflows.export_formats import FOLLOWING, FORMATS, check_following
@@ -76,7 +76,8 @@ def prepare(settings: ExportSettings) -> ExportPlan | Refused:
     if isinstance(sources, Refused):
         return sources
     plan = described(_planned(settings, *sources))
-    found = (*problems, *_check_base_name(settings, target), *format.check(plan), *check_following(settings, plan))
+    named = _check_base_name(settings, target) if plan.merge else ()
+    found = (*problems, *named, *format.check(plan), *check_following(settings, plan))
     return Refused(found) if errors_among(found) else attrs.evolve(plan, warnings=warnings_among(found))
 
 
@@ -86,7 +87,8 @@ def _check_base_name(settings: ExportSettings, target: TargetFacts) -> tuple[Pro
     if recorded is None or given is None or _last(recorded) == _last(given):
         return ()
     message = f"The adapter says that its base is {recorded}; it is merged into {given}, whose shapes are the same."
-    return (warning("INPUT_ADAPTER_MISMATCH", message, where="--base"),)
+    hint = "Where one is a copy of the other nothing is wrong; else name the model that it was trained on."
+    return (warning("INPUT_ADAPTER_MISMATCH", message, where="--base", hint=hint),)
 
 
 def _last(name: str) -> str:
@@ -97,8 +99,7 @@ def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: Merg
     directory = adapter.directory if adapter else merge.base.directory if merge else ""
     out = Path(settings.output).expanduser() if settings.output else Path(directory) / settings.format.value
     name = safe_name(out.name if settings.output else Path(settings.path).expanduser().resolve().name)
-    card = export_card(settings.format, adapter, name=name)
-    return ExportPlan(
+    plan = ExportPlan(
         format=settings.format,
         output_dir=str(out),
         name=name,
@@ -106,8 +107,12 @@ def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: Merg
         merge=merge,
         quantization=settings.quantization,
         verify=settings.verify,
-        model_card=card if settings.model_card else None,
+        model_card=None,
+        base=settings.base if settings.format is ExportFormat.OLLAMA_ADAPTER else None,
         base_model=settings.base_model,
         llama_cpp_path=settings.llama_cpp_path,
         adapter_tag=settings.adapter_tag,
     )
+    if not settings.model_card:
+        return plan
+    return attrs.evolve(plan, model_card=export_card(plan.format, adapter, name=name, file=plan.gguf_name))

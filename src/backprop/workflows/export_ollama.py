@@ -31,8 +31,9 @@ GGUF_ENDING = ".gguf"
 
 def asks_for_ollama(settings: ExportSettings) -> bool:
     """Whether the export ends in Ollama; --ollama has no effect beside the other formats."""
-    adapter = settings.format is ExportFormat.OLLAMA_ADAPTER
-    return adapter or (settings.ollama and settings.format is ExportFormat.GGUF)
+    return {ExportFormat.OLLAMA_ADAPTER: settings.register, ExportFormat.GGUF: settings.ollama}.get(
+        settings.format, False
+    )
 
 
 def check_ollama(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, ...]:
@@ -101,7 +102,7 @@ def write_gguf_adapter(plan: ExportPlan, out: Path, *, emit: Callable[[Event], N
     assert isinstance(planned, LoraPlan), "what cannot be written was refused"
     with staged(plan, out) as directory:
         emit(Stage("writing the adapter"))
-        write_adapter_file(planned, directory / f"{plan.name}-lora{GGUF_ENDING}")
+        write_adapter_file(planned, directory / plan.gguf_name)
     return Exported(files_of(out))
 
 
@@ -109,13 +110,12 @@ def _lora_plan(plan: ExportPlan) -> LoraPlan | Refused:
     """The shape of the base decides names and permutations; its weights are not needed."""
     adapter = plan.adapter
     assert adapter is not None, "check_lora asked"
-    if plan.merge is not None:
-        return plan_lora(adapter, plan.merge.base.config, name=plan.name)
-    if adapter.base_name is None:
+    base, hint = plan.base_name, "Pass the model that it was trained on: --base MODEL."
+    if base is None:
         message = f"The adapter in {adapter.directory} does not say which base model it belongs to."
-        return Refused((Problem("INPUT_VALIDATION_FAILED", message, where="PATH"),))
-    model = observe_model(adapter.base_name)
+        return Refused((Problem("INPUT_VALIDATION_FAILED", message, where="--base", hint=hint),))
+    model = observe_model(base)
     if isinstance(model, Absent):
-        return Refused((model.problem,))
+        return Refused((attrs.evolve(model.problem, where="--base", hint=hint),))
     directory = model.directory or weights_directory(model)
     return plan_lora(adapter, read_object(Path(directory) / "config.json"), name=plan.name)

@@ -125,7 +125,7 @@ def write_gguf_format(plan: ExportPlan, out: Path, *, emit: Emit) -> Exported:
     prepared = prepare(plan)
     assert not isinstance(prepared, Refused), "what was accepted a moment ago"
     with staged(plan, out) as directory:
-        target = directory / f"{plan.name}-{plan.quantization.value}.gguf"
+        target = directory / plan.gguf_name
         emit(Stage("merging and quantizing" if plan.adapter else "quantizing"))
         if prepared.gguf is None:
             _convert(plan, prepared, target, emit)

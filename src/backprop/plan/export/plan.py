@@ -24,13 +24,15 @@ class ExportPlan:
     """A file name without its ending, safe on every system and in Ollama."""
     adapter: AdapterFacts | None
     merge: MergePlan | None
-    """None for --format lora, which needs no base."""
+    """None for an adapter alone, which needs no weights of its base."""
     quantization: Quantization
     verify: bool
     model_card: str | None
     """The text of README.md."""
     loss_image: str = attrs.field(default="", kw_only=True)
     """SVG that the card shows, beside it; empty when it shows none."""
+    base: str | None = None
+    """--base, where it takes the place of the base that the adapter names."""
     base_model: str | None = None
     """--base-model"""
     adapter_tag: str | None = None
@@ -53,7 +55,13 @@ class ExportPlan:
         """The base as it was named; for a whole model its directory."""
         if self.merge is not None:
             return self.merge.base.name
-        return self.adapter.base_name if self.adapter else None
+        return self.base or (self.adapter.base_name if self.adapter else None)
+
+    @property
+    def gguf_name(self) -> str:
+        """The name of the GGUF file that is written; empty for the formats that write none."""
+        ending = {ExportFormat.GGUF: self.quantization.value, ExportFormat.OLLAMA_ADAPTER: "lora"}.get(self.format)
+        return f"{self.name}-{ending}.gguf" if ending else ""
 
     @property
     def source_bytes(self) -> int:
