@@ -170,8 +170,16 @@ def test_a_second_export_replaces_the_first_and_nothing_else_is_replaced(adapter
     (out / "export.json").unlink()
     for place in (out, adapter, base, adapter.parent):
         problem = problem_of(adapter, **MERGED, output=str(place))
-        assert problem.code == "INPUT_PATH_UNUSABLE"
+        assert (problem.code, problem.where) == ("INPUT_VALIDATION_FAILED", "--output")
     assert (out / "config.json").is_file()
+
+
+def test_an_export_of_another_format_is_not_replaced(adapter: Path) -> None:
+    out = exported(adapter, **MERGED).report.output
+    before = tensors_of(Path(out))
+    problem = problem_of(adapter, output=out)
+    assert (problem.code, "another format, merged" in problem.message) == ("INPUT_VALIDATION_FAILED", True)
+    assert tensors_of(Path(out)).keys() == before.keys()
 
 
 def test_progress_is_told_up_to_the_last_byte(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:

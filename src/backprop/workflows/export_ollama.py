@@ -92,7 +92,7 @@ def check_lora(plan: ExportPlan) -> tuple[Problem, ...]:
     if isinstance(planned, Refused):
         return planned.problems
     # Float32 takes at most twice what the adapter takes now.
-    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=2 * plan.source_bytes)
+    room = check_output(plan, num_bytes=2 * plan.source_bytes)
     return (*check_writer(), *room)
 
 
