@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         name = path.removeprefix("/api/models/").partition("/revision/")[0]
         if name not in self.state.repositories:
             return 404, {"error": "Repository not found"}
-        return 200, {"id": name, "sha": "c0ffee" + "0" * 34, "siblings": []}
+        return 200, {"id": name, "sha": f"{len(self.state.repositories[name].commits):040x}", "siblings": []}
 
     def _post(self, path: str, body: bytes) -> tuple[int, Mapping[str, Any]]:
         for pattern, handle in _POSTS:

@@ -98,6 +98,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _entry("DEP_PACKAGE_MISSING", "A package that this needs is not installed.", "Install the package named.", exit_code=1),
         _entry("DEP_OLLAMA_UNAVAILABLE", "Ollama cannot be reached, or answers with an error.", "Start it with `ollama serve`, or set OLLAMA_HOST.", retryable=True),
         _entry("DEP_OLLAMA_REGISTRATION_FAILED", "Ollama did not take the model.", "See whether `backprop ollama list` answers, and try again.", retryable=True),
+        _entry("INPUT_BASE_LOCAL", "An adapter names its base by a directory, which nobody else has.", "Put the base's Hub id into adapter_config.json as \"base_model_name_or_path\"."),
         _entry("INPUT_TOKEN_FILE_OPEN", "Others can read a file that holds a token.", "Run chmod 600 on it."),
         _entry("HUB_PUSH_AUTH", "The Hub does not let this token write there.", "Pass --token-file with a token that may write, set HF_TOKEN, or run `hf auth login`."),
         _entry("HUB_PUSH_INVALID_REPO", "The Hub does not take this name of a repository or of a branch.", "Name it owner/name, in letters, digits, -, _ and ."),
