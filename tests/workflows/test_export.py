@@ -257,14 +257,21 @@ def test_an_adapter_that_is_not_finite_is_refused_and_one_that_overflows_too(ada
     exported(adapter, **MERGED)
     before = {path.name: path.read_bytes() for path in (adapter / "merged").iterdir()}
     name = poison(adapter, "lora_B", np.inf)
-    for format in (ExportFormat.MERGED, ExportFormat.LORA):
-        problem = problem_of(adapter, format=format)
+    for fields in (MERGED, {}, {"format": ExportFormat.OLLAMA_ADAPTER, "register": False}):
+        problem = problem_of(adapter, **fields)
         assert (problem.code, name in problem.message) == ("INPUT_ADAPTER_INVALID", True)
     poison(adapter, "lora_B", 3e38)
     poison(adapter, "lora_A", 3e38)
     assert problem_of(adapter, **MERGED).code == "RUNTIME_MERGE_EXPORT_FAILED"
     assert {path.name: path.read_bytes() for path in (adapter / "merged").iterdir()} == before
     assert leftovers(adapter) == []
+
+
+@pytest.mark.parametrize("fields", [{}, {"format": ExportFormat.OLLAMA_ADAPTER, "register": False}])
+def test_an_adapter_that_peft_could_not_load_is_not_handed_on(fields: dict[str, Any], adapter: Path) -> None:
+    edit(adapter / "adapter_config.json", r=3)
+    problem = problem_of(adapter, **fields)
+    assert (problem.code, "says rank 3" in problem.message) == ("INPUT_ADAPTER_INVALID", True)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import gguf
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from backprop.effects.export import gguf_format, gguf_verify
 from backprop.effects.export.quantizers import Quantizer, find_quantizer
@@ -116,6 +117,15 @@ def test_files_of_another_adapter_are_neither_replaced_nor_mixed(adapter: Path, 
     assert (problem.code, problem.where) == ("INPUT_VALIDATION_FAILED", "--output")
     assert "out-q8_0.gguf" in problem.message
     assert exported(other, "q8_0", output=out, verify=False).report is not None, "the same file may be made anew"
+
+
+def test_an_adapter_that_is_not_finite_is_blamed_and_not_its_base(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    name = sorted(weights)[0]
+    weights[name][0, 0] = float("nan")
+    save_file(weights, adapter / "adapter_model.safetensors")
+    problem = problem_of(adapter)
+    assert (problem.code, name in problem.message) == ("INPUT_ADAPTER_INVALID", True)
 
 
 def test_without_verification_the_file_is_still_read_back(adapter: Path) -> None:

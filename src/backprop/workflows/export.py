@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from backprop.effects.export.tensors import check_adapter_finite
 from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
 from backprop.plan.errors import BackpropError
 from backprop.plan.export.merge import MergePlan
@@ -52,6 +53,8 @@ def run(request: Request[ExportSettings]) -> Outcome:
 
 
 def _written(plan: ExportPlan, request: Request[ExportSettings]) -> Exported:
+    if plan.adapter is not None:
+        check_adapter_finite(plan.adapter)
     try:
         return FORMATS[plan.format].write(plan, Path(plan.output_dir), emit=request.emit)
     except MemoryError as short:

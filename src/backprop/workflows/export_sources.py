@@ -12,7 +12,7 @@ from backprop.effects.probe.model import observe_model
 from backprop.effects.store.history import HistoryStore
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.errors import BackpropError
-from backprop.plan.export.merge import MergePlan, plan_merge
+from backprop.plan.export.merge import MergePlan, check_adapter, plan_merge
 from backprop.plan.export.sources import AdapterFacts, BaseFacts
 from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import TargetFacts
@@ -49,7 +49,8 @@ def observe_tensors(
             return Refused((found.problem,))
         adapter = found
         if not needs_base:
-            return adapter, None
+            problems = check_adapter(adapter)
+            return Refused(problems) if problems else (adapter, None)
     base = _observe_base(settings, target, adapter)
     if isinstance(base, Absent):
         return Refused((base.problem,))
@@ -69,6 +70,8 @@ def _observe_base(settings: ExportSettings, target: TargetFacts, adapter: Adapte
         return Absent(Problem("INPUT_VALIDATION_FAILED", message, where="--base", hint=hint))
     model = observe_model(name)
     if isinstance(model, Absent):
+        if settings.base:
+            return Absent(attrs.evolve(model.problem, where="--base"))
         told = f"The base of the adapter in {adapter.directory} cannot be used: {model.problem.message}"
         hint = "Pass the model that it was trained on: --base MODEL."
         return Absent(attrs.evolve(model.problem, message=told, where="--base", hint=hint))
