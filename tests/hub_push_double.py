@@ -129,8 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
         name = path.removeprefix("/api/models/").partition("/revision/")[0]
         if name not in self.state.repositories:
             return 404, {"error": "Repository not found"}
-        private = self.state.repositories[name].private
-        return 200, {"id": name, "sha": "c0ffee" + "0" * 34, "siblings": [], "private": private}
+        repository = self.state.repositories[name]
+        sha = f"{len(repository.commits):040x}"
+        return 200, {"id": name, "sha": sha, "siblings": [], "private": repository.private}
 
     def _post(self, path: str, body: bytes) -> tuple[int, Mapping[str, Any]]:
         for pattern, handle in _POSTS:

@@ -45,18 +45,18 @@ def answers(target: str, prompts: list[str]) -> list[str]:
     return found
 
 
-def answers_of_file(file: Path, prompts: list[str]) -> list[str]:
-    """What llama.cpp answers with an exported file, the likeliest token each time."""
-    with loaded(file, num_threads=2) as model:
+def answers_of_file(file: Path, prompts: list[str], *, lora: Path | None = None) -> list[str]:
+    """What llama.cpp answers with an exported file, and an adapter over it if given: the likeliest token each time."""
+    with loaded(file, lora=lora, num_threads=2) as model:
         rendered = [model.render([{"role": "user", "content": prompt}]) for prompt in prompts]
         texts = [model.complete(model.tokenize(text), max_tokens=40) for text in rendered]
     return [" ".join(text.split()) for text in texts]
 
 
-def export(quantization: str) -> Path:
-    """The adapter and its base in one file."""
-    target = Path(f"{OUTPUT}-{quantization}")
-    command = ["export", OUTPUT, "--format", "gguf", "--quantization", quantization, "--output", str(target)]
+def export(source: str, kind: str, *flags: str) -> Path:
+    """The GGUF file that an export writes."""
+    target = Path(f"{OUTPUT}-{kind}")
+    command = ["export", source, "--output", str(target), *flags]
     print(f"\n$ backprop {' '.join(command)}", flush=True)
     subprocess.run([sys.executable, "-m", "backprop", *command], check=True)
     (file,) = target.glob("*.gguf")
@@ -86,12 +86,20 @@ def main() -> int:
     after = answers(OUTPUT, prompts)
     print(comparison(rows, before, after, style))
     for quantization in EXPORTED:
-        told = answers_of_file(export(quantization), prompts)
-        right = sum(map(is_right, told, rows))
-        print(f"\n{prompts[0]}\n  {quantization}, in llama.cpp: {told[0]}\nRight: {right} of {len(rows)}.", flush=True)
+        merged = export(OUTPUT, quantization, "--format", "gguf", "--quantization", quantization)
+        print(told(quantization, rows, answers_of_file(merged, prompts)), flush=True)
+    base = export(MODEL, "base", "--format", "gguf", "--quantization", "q8_0", "--no-verify")
+    adapter = export(OUTPUT, "unmerged", "--format", "ollama-adapter", "--no-register")
+    print(told("the adapter over the base's q8_0", rows, answers_of_file(base, prompts, lora=adapter)), flush=True)
     print(f'\n$ backprop generate {OUTPUT} "{prompts[0]}"   asks it something yourself.')
     print(f"Done in {(time.monotonic() - begun) / 60:.1f} minutes.")
     return 0
+
+
+def told(what: str, rows: list[dict[str, object]], found: list[str]) -> str:
+    """The first answer that llama.cpp gave, and how many were right."""
+    right = sum(map(is_right, found, rows))
+    return f"\n{rows[0]['prompt']}\n  {what}, in llama.cpp: {found[0]}\nRight: {right} of {len(rows)}."
 
 
 def comparison(rows: list[dict[str, object]], before: list[str], after: list[str], style: Style) -> str:

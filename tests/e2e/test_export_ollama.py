@@ -168,6 +168,26 @@ def test_a_daemon_that_is_down_is_told_before_any_work(adapter: str, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_the_adapter_s_file_is_written_without_a_daemon_for_llama_cpp(adapter: str, tmp_path: Path) -> None:
+    arguments = ("export", adapter, "--format", "ollama-adapter", "--no-register", "-o", "out", "--json")
+    done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST="127.0.0.1:9")
+    assert done.code == 0, done.stdout
+    assert done.data["ollama_name"] is None
+    assert (tmp_path / "out" / "out-lora.gguf").read_bytes()[:4] == b"GGUF"
+
+
+def test_an_adapter_whose_base_is_gone_is_written_by_a_copy_of_it(adapter: str, model: str, tmp_path: Path) -> None:
+    homeless = shutil.copytree(adapter, tmp_path / "homeless")
+    config = json.loads((homeless / "adapter_config.json").read_text())
+    (homeless / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "/nowhere/model"}))
+    arguments = ("export", "homeless", "--format", "ollama-adapter", "--no-register", "-o", "out", "--json")
+    refused = backprop(*arguments, cwd=tmp_path)
+    assert (refused.code, refused.data["problems"][0]["where"]) == (1, "--base")
+    done = backprop(*arguments, "--base", model, cwd=tmp_path)
+    assert (done.code, done.data["base"]) == (0, model), done.stdout
+    assert [problem["where"] for problem in done.data["problems"]] == ["--base"], "the adapter names another"
+
+
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter of a model that llama.cpp loads."""

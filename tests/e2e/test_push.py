@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.command import Done, backprop, leftovers
 from tests.effects.export.peft_models import make_adapter
-from tests.gguf_files import write_model
+from tests.gguf_files import write_adapter, write_model
 from tests.hub_double import NOWHERE
 from tests.hub_push_double import READER, WRITER, PushHub, Repository, serving
 
@@ -83,9 +83,28 @@ def test_an_adapter_is_pushed_with_its_card_and_nothing_else(hub: PushHub, adapt
 
 @pytest.mark.usefixtures("adapter")
 def test_what_is_there_already_is_not_uploaded_again(hub: PushHub, tmp_path: Path) -> None:
-    for _ in range(2):
-        assert push(hub, tmp_path, "lora", "--repo", "ann/mine").code == 0
-    assert hub.uploads() == 1
+    first, second = (push(hub, tmp_path, "lora", "--repo", "ann/mine") for _ in range(2))
+    assert (first.code, second.code, hub.uploads()) == (0, 0, 1)
+    assert (first.data["changed"], second.data["changed"]) == (True, False)
+    assert first.data["commit"] == second.data["commit"]
+    assert "No files have been modified" not in second.stderr
+
+
+def test_an_adapter_s_own_gguf_file_holds_no_base_to_be_meant(hub: PushHub, tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    write_adapter(tmp_path / "alone" / "mine-lora.gguf")
+    done = push(hub, tmp_path, "alone", "--repo", "ann/mine")
+    assert done.code == 0, done.stdout
+    assert b"LoRA adapter, in a GGUF file" in hub.repositories["ann/mine"].branches["main"]["README.md"]
+
+
+def test_a_base_that_is_a_directory_here_is_warned_of(hub: PushHub, adapter: Path, model: str, tmp_path: Path) -> None:
+    done = push(hub, tmp_path, "lora", "--repo", "ann/mine")
+    assert code_of(done) == (0, "INPUT_BASE_LOCAL")
+    assert model in done.data["problems"][0]["message"]
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "ann/base"}))
+    assert push(hub, tmp_path, "lora", "--repo", "ann/mine").data["problems"] == []
 
 
 @pytest.mark.usefixtures("adapter")
@@ -188,7 +207,7 @@ def test_the_token_comes_from_a_file(hub: PushHub, tmp_path: Path) -> None:
     file.write_text(WRITER + "\n")
     file.chmod(0o600)
     done = push(hub, tmp_path, "lora", "--repo", "ann/mine", "--token-file", "token", HF_TOKEN=READER)
-    assert (done.code, done.data["problems"]) == (0, [])
+    assert (done.code, [p["code"] for p in done.data["problems"]]) == (0, ["INPUT_BASE_LOCAL"])
     file.chmod(0o644)
     done = push(hub, tmp_path, "lora", "--repo", "ann/mine", "--token-file", "token", HF_TOKEN=READER)
     assert code_of(done) == (0, "INPUT_TOKEN_FILE_OPEN")
@@ -208,6 +227,7 @@ def test_the_flag_wins_over_the_variable_and_the_login_is_used_last(hub: PushHub
     [
         ((), {"HF_TOKEN": ""}, (2, "HUB_PUSH_AUTH")),
         ((), {"HF_TOKEN": READER}, (2, "HUB_PUSH_AUTH")),
+        ((), {"HF_TOKEN": "a b"}, (1, "INPUT_VALIDATION_FAILED")),
         ((), {"HF_TOKEN": "hf_unknownunknownunknown"}, (2, "HUB_PUSH_AUTH")),
         (("--token", "a b"), {}, (1, "INPUT_VALIDATION_FAILED")),
         (("--token", "x", "--token-file", "y"), {}, (1, "INPUT_VALIDATION_FAILED")),

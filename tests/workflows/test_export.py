@@ -192,8 +192,16 @@ def test_a_second_export_replaces_the_first_and_nothing_else_is_replaced(adapter
     (out / "export.json").unlink()
     for place in (out, adapter, base, adapter.parent):
         problem = problem_of(adapter, **MERGED, output=str(place))
-        assert problem.code == "INPUT_PATH_UNUSABLE"
+        assert (problem.code, problem.where) == ("INPUT_VALIDATION_FAILED", "--output")
     assert (out / "config.json").is_file()
+
+
+def test_an_export_of_another_format_is_not_replaced(adapter: Path) -> None:
+    out = exported(adapter, **MERGED).report.output
+    before = tensors_of(Path(out))
+    problem = problem_of(adapter, output=out)
+    assert (problem.code, "another format, merged" in problem.message) == ("INPUT_VALIDATION_FAILED", True)
+    assert tensors_of(Path(out)).keys() == before.keys()
 
 
 def test_progress_is_told_up_to_the_last_byte(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,14 +292,21 @@ def test_an_adapter_that_is_not_finite_is_refused_and_one_that_overflows_too(ada
     exported(adapter, **MERGED)
     before = {path.name: path.read_bytes() for path in (adapter / "merged").iterdir()}
     name = poison(adapter, "lora_B", np.inf)
-    for format in (ExportFormat.MERGED, ExportFormat.LORA):
-        problem = problem_of(adapter, format=format)
+    for fields in (MERGED, {}, {"format": ExportFormat.OLLAMA_ADAPTER, "register": False}):
+        problem = problem_of(adapter, **fields)
         assert (problem.code, name in problem.message) == ("INPUT_ADAPTER_INVALID", True)
     poison(adapter, "lora_B", 3e38)
     poison(adapter, "lora_A", 3e38)
     assert problem_of(adapter, **MERGED).code == "RUNTIME_MERGE_EXPORT_FAILED"
     assert {path.name: path.read_bytes() for path in (adapter / "merged").iterdir()} == before
     assert leftovers(adapter) == []
+
+
+@pytest.mark.parametrize("fields", [{}, {"format": ExportFormat.OLLAMA_ADAPTER, "register": False}])
+def test_an_adapter_that_peft_could_not_load_is_not_handed_on(fields: dict[str, Any], adapter: Path) -> None:
+    edit(adapter / "adapter_config.json", r=3)
+    problem = problem_of(adapter, **fields)
+    assert (problem.code, "says rank 3" in problem.message) == ("INPUT_ADAPTER_INVALID", True)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +376,7 @@ def test_the_working_directory_is_not_replaced(adapter: Path, tmp_path: Path, mo
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for output in (".", "../here"):
-        assert problem_of(adapter, **MERGED, output=output).code == "INPUT_PATH_UNUSABLE"
+        assert problem_of(adapter, **MERGED, output=output).code == "INPUT_VALIDATION_FAILED"
 
 
 def test_a_second_export_is_refused_until_the_first_has_its_name(

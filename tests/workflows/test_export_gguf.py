@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import gguf
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from backprop.effects.export import gguf_format, gguf_verify
 from backprop.effects.export.llama_server import LlamaCpp
@@ -98,6 +99,35 @@ def test_an_adapter_becomes_one_file_that_is_proved(adapter: Path) -> None:
     fields = gguf.GGUFReader(file).fields
     assert fields["tokenizer.chat_template"].contents() == CHATML
     assert fields["general.name"].contents() == "qwen2-tiny"
+
+
+def test_files_of_several_quantizations_stand_side_by_side(adapter: Path) -> None:
+    first = Path(exported(adapter, verify=False).report.output)
+    before = (first / "adapter-q8_0.gguf").read_bytes()
+    report = exported(adapter, "q4_0", verify=False).report
+    assert [Path(file.path).suffix for file in report.files].count(".gguf") == 1
+    assert report.num_bytes < len(before)
+    assert {file.name for file in first.glob("*.gguf")} == {"adapter-q8_0.gguf", "adapter-q4_0.gguf"}
+    assert (first / "adapter-q8_0.gguf").read_bytes() == before
+
+
+def test_files_of_another_adapter_are_neither_replaced_nor_mixed(adapter: Path, base: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    exported(adapter, output=out, verify=False)
+    other = make_adapter(base, tmp_path / "other", target_modules=["q_proj"])
+    problem = problem_of(other, quantization="q4_0", output=out)
+    assert (problem.code, problem.where) == ("INPUT_VALIDATION_FAILED", "--output")
+    assert "out-q8_0.gguf" in problem.message
+    assert exported(other, "q8_0", output=out, verify=False).report is not None, "the same file may be made anew"
+
+
+def test_an_adapter_that_is_not_finite_is_blamed_and_not_its_base(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    name = sorted(weights)[0]
+    weights[name][0, 0] = float("nan")
+    save_file(weights, adapter / "adapter_model.safetensors")
+    problem = problem_of(adapter)
+    assert (problem.code, name in problem.message) == ("INPUT_ADAPTER_INVALID", True)
 
 
 def test_without_verification_the_file_is_still_read_back(adapter: Path) -> None:

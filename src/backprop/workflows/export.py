@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from backprop.effects.export.tensors import check_adapter_finite
 from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
 from backprop.plan.errors import BackpropError, hint_for
 from backprop.plan.export.plan import Exported, ExportPlan, Needed
@@ -14,7 +15,7 @@ from backprop.plan.export.report import ExportReport
 from backprop.plan.export.request import check_request, export_card, safe_name
 from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import TargetFacts
-from backprop.plan.settings.verbs.export import ExportSettings
+from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.export_card import described
 from backprop.workflows.export_formats import FOLLOWING, FORMATS, Following, check_following
@@ -52,6 +53,8 @@ def run(request: Request[ExportSettings]) -> Outcome:
 
 
 def _written(plan: ExportPlan, request: Request[ExportSettings]) -> Exported:
+    if plan.adapter is not None:
+        check_adapter_finite(plan.adapter)
     try:
         return FORMATS[plan.format].write(plan, Path(plan.output_dir), emit=request.emit)
     except MemoryError as short:
@@ -99,7 +102,8 @@ def _check_base_name(settings: ExportSettings, target: TargetFacts) -> tuple[Pro
     if _last(recorded) == _last(given):
         return ()
     message = f"The adapter says that its base is {recorded}; {given} is taken for it, since the adapter fits."
-    return (warning("INPUT_ADAPTER_MISMATCH", message, where="--base"),)
+    hint = "Where one is a copy of the other nothing is wrong; else name the model that it was trained on."
+    return (warning("INPUT_ADAPTER_MISMATCH", message, where="--base", hint=hint),)
 
 
 def _last(name: str) -> str:
@@ -111,8 +115,7 @@ def _planned(settings: ExportSettings, sources: Sources) -> ExportPlan:
     directory = adapter.directory if adapter else merge.base.directory if merge else ""
     out = Path(settings.output).expanduser() if settings.output else Path(directory) / settings.format.value
     name = safe_name(out.name if settings.output else Path(settings.path).expanduser().resolve().name)
-    card = export_card(settings.format, adapter, name=name)
-    return ExportPlan(
+    plan = ExportPlan(
         format=settings.format,
         output_dir=str(out),
         name=name,
@@ -120,9 +123,13 @@ def _planned(settings: ExportSettings, sources: Sources) -> ExportPlan:
         merge=merge,
         quantization=settings.quantization,
         verify=settings.verify,
-        model_card=card if settings.model_card else None,
+        model_card=None,
+        base=settings.base if settings.format is ExportFormat.OLLAMA_ADAPTER else None,
         base_model=settings.base_model,
         shape=sources.shape,
         llama_cpp_path=settings.llama_cpp_path,
         adapter_tag=settings.adapter_tag,
     )
+    if not settings.model_card:
+        return plan
+    return attrs.evolve(plan, model_card=export_card(plan.format, adapter, name=name, file=plan.gguf_name))

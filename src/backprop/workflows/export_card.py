@@ -15,7 +15,7 @@ from backprop.plan.settings.verbs.export import ExportFormat
 
 _SHAPES = {
     ExportFormat.LORA: Shape.ADAPTER,
-    ExportFormat.OLLAMA_ADAPTER: Shape.ADAPTER,
+    ExportFormat.OLLAMA_ADAPTER: Shape.GGUF_ADAPTER,
     ExportFormat.MERGED: Shape.MERGED,
     ExportFormat.GGUF: Shape.GGUF,
 }
@@ -33,7 +33,7 @@ def described(plan: ExportPlan) -> ExportPlan:
         trained_of(record, events, licence=licence),
         shape=Shape.MODEL if plan.adapter is None and not is_gguf else _SHAPES[plan.format],
         name=plan.name,
-        file=f"{plan.name}-{plan.quantization.value}.gguf" if is_gguf else "",
+        file=plan.gguf_name,
         quantization=plan.quantization.value if is_gguf else "",
     )
     return attrs.evolve(plan, model_card=card.text, loss_image=card.loss_image)

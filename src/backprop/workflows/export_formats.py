@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import attrs
 
@@ -36,7 +35,7 @@ def _check_lora(plan: ExportPlan) -> tuple[Problem, ...]:
 
 
 def _check_room(plan: ExportPlan) -> tuple[Problem, ...]:
-    return check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=plan.source_bytes)
+    return check_output(plan, num_bytes=plan.source_bytes)
 
 
 @attrs.frozen

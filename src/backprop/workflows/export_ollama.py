@@ -38,8 +38,9 @@ GGUF_ENDING = ".gguf"
 
 def asks_for_ollama(settings: ExportSettings) -> bool:
     """Whether the export ends in Ollama; --ollama has no effect beside the other formats."""
-    adapter = settings.format is ExportFormat.OLLAMA_ADAPTER
-    return adapter or (settings.ollama and settings.format is ExportFormat.GGUF)
+    return {ExportFormat.OLLAMA_ADAPTER: settings.register, ExportFormat.GGUF: settings.ollama}.get(
+        settings.format, False
+    )
 
 
 def check_ollama(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, ...]:
@@ -118,7 +119,7 @@ def check_lora(plan: ExportPlan) -> tuple[Problem, ...]:
     if isinstance(planned, Refused):
         return planned.problems
     # Float32 takes at most twice what the adapter takes now.
-    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=2 * plan.source_bytes)
+    room = check_output(plan, num_bytes=2 * plan.source_bytes)
     return (*check_writer(), *room)
 
 
@@ -128,7 +129,7 @@ def write_gguf_adapter(plan: ExportPlan, out: Path, *, emit: Callable[[Event], N
     assert isinstance(planned, LoraPlan), "what cannot be written was refused"
     with staged(plan, out) as directory:
         emit(Stage("writing the adapter"))
-        write_adapter_file(planned, directory / f"{plan.name}-lora{GGUF_ENDING}")
+        write_adapter_file(planned, directory / plan.gguf_name)
     return Exported(files_of(out))
 
 

@@ -15,7 +15,7 @@ from backprop.plan.export.push import check_repo
 from backprop.plan.export.report import ExportReport
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.plan.settings.verbs.push import DEFAULT_MESSAGE
-from backprop.workflows.pushing import push_directory
+from backprop.workflows.pushing import check_named_base, push_directory
 from backprop.workflows.request import Emit
 
 
@@ -24,22 +24,26 @@ def asks_for_push(settings: ExportSettings) -> bool:
     return settings.push is not None
 
 
-def check_push(settings: ExportSettings, _: ExportPlan) -> tuple[Problem, ...]:
-    """A name that the Hub cannot have, or no token: told before minutes of work. A file's mode is a warning."""
+def check_push(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, ...]:
+    """A name that the Hub cannot have, or no token: told before minutes of work.
+
+    Warnings for a token's file that others can read, and for an adapter whose base is a directory of this machine.
+    """
     refusal = check_repo(settings.push)
     if refusal is not None:
         return (attrs.evolve(refusal, where="--push"),)
     try:
-        return find_token(given=settings.hub_token, file=settings.hub_token_file)[1]
+        _, warnings = find_token(given=settings.hub_token, file=settings.hub_token_file, flag="--hub-token")
     except BackpropError as error:
         return error.problems
+    return (*warnings, *(check_named_base(Path(plan.source)) if plan.format is ExportFormat.LORA else ()))
 
 
 def push_exported(
     settings: ExportSettings, plan: ExportPlan, report: ExportReport, emit: Emit
 ) -> tuple[ExportReport, tuple[Problem, ...]]:
     """Push the export; whoever asks for its format and for --push means its weights, the base's among them."""
-    token, _ = find_token(given=settings.hub_token, file=settings.hub_token_file)
+    token, _ = find_token(given=settings.hub_token, file=settings.hub_token_file, flag="--hub-token")
     done = push_directory(
         Path(plan.output_dir),
         repo=settings.push,

@@ -13,7 +13,7 @@ from backprop.effects.probe.model import observe_model, observe_shape
 from backprop.effects.store.history import HistoryStore
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.errors import BackpropError
-from backprop.plan.export.merge import MergePlan, plan_merge
+from backprop.plan.export.merge import MergePlan, check_adapter, plan_merge
 from backprop.plan.export.plan import Needed
 from backprop.plan.export.sources import AdapterFacts, BaseFacts, BaseShape
 from backprop.plan.facts.absent import Absent
@@ -59,6 +59,8 @@ def observe_tensors(settings: ExportSettings, target: TargetFacts, *, needed: Ne
     adapter = observe_adapter(target.adapter_dir)
     if isinstance(adapter, Absent):
         return Refused((adapter.problem,))
+    if needed is not Needed.WEIGHTS and (problems := check_adapter(adapter)):
+        return Refused(problems)
     if needed is Needed.NOTHING:
         return Sources(adapter)
     model = _base_of(adapter, settings, needs_weights=needed is Needed.WEIGHTS)
@@ -88,6 +90,8 @@ def _base_of(adapter: AdapterFacts, settings: ExportSettings, *, needs_weights: 
         message = f"The adapter in {adapter.directory} does not say which base model it belongs to."
         return Absent(Problem("INPUT_VALIDATION_FAILED", message, where="--base", hint=_BASE_HINT))
     model = observe_model(name) if needs_weights else observe_shape(name)
+    if isinstance(model, Absent) and settings.base:
+        return Absent(attrs.evolve(model.problem, where="--base"))
     return _unusable(adapter, model) if isinstance(model, Absent) else model
 
 

@@ -18,7 +18,7 @@ from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
 from backprop.plan.settings.verbs.push import PushSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows import export
-from backprop.workflows.pushing import push_directory
+from backprop.workflows.pushing import check_named_base, push_directory
 from backprop.workflows.request import Emit, Request
 
 COMMAND = "push"
@@ -36,6 +36,7 @@ def run(request: Request[PushSettings]) -> Outcome:
         raise BackpropError(refusal)
     token, warnings = find_token(given=settings.token, file=settings.token_file)
     with _directory(settings, request.emit) as directory:
+        warnings += check_named_base(directory)
         report = push_directory(
             directory,
             repo=settings.repo,

@@ -72,6 +72,18 @@ def test_a_card_names_what_was_trained_and_how_it_is_used(
         assert word in text
 
 
+def test_the_card_of_a_gguf_adapter_lays_it_over_its_base() -> None:
+    text = model_card(trained(), shape=Shape.GGUF_ADAPTER, file="mine-lora.gguf").text
+    for word in (
+        "library_name: gguf",
+        "- gguf",
+        "# LoRA adapter, GGUF,",
+        "-m BASE --lora path/to/this/directory/mine-lora.gguf",
+    ):
+        assert word in text
+    assert "from_pretrained" not in text
+
+
 def test_the_card_of_a_whole_model_speaks_of_no_adapter() -> None:
     text = card(Shape.MODEL, groups={"training": {"mode": TrainMode.FULL}}).text.lower()
     assert "lora" not in text
@@ -82,7 +94,7 @@ def test_the_card_of_a_whole_model_speaks_of_no_adapter() -> None:
 def test_the_metadata_is_what_the_hub_takes(shape: Shape) -> None:
     found = metadata(card(shape, heldout_losses=HELDOUT, licence="apache-2.0"))
     assert found["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert found["base_model_relation"] == ("adapter" if shape is Shape.ADAPTER else "finetune")
+    assert found["base_model_relation"] == ("adapter" if "adapter" in shape.value else "finetune")
     assert (found["license"], found["pipeline_tag"]) == ("apache-2.0", "text-generation")
 
 

@@ -155,6 +155,16 @@ def test_an_adapter_of_another_base_is_refused_with_both_values() -> None:
     assert all(part in problem.message for part in ("16 × 6", "8 × 6", "owner/other", "owner/base", Q_MODULE))
 
 
+def test_of_many_matrices_that_do_not_fit_the_first_few_are_told() -> None:
+    modules = [f"model.layers.{i}.self_attn.q_proj" for i in range(60)]
+    stored = tuple(tensor(f"{module}.weight", 8, 6) for module in modules)
+    many = attrs.evolve(base(), tensors=(tensor(EMBED, 10, 6), *stored))
+    refused = plan_merge(many, adapter(*(t for module in modules for t in low_rank(module, into=12))))
+    assert isinstance(refused, Refused)
+    assert [problem.code for problem in refused.problems] == ["INPUT_ADAPTER_MISMATCH"] * 3
+    assert refused.problems[-1].message.endswith("and so on, 57 more.")
+
+
 def test_modules_that_the_base_lacks_are_named() -> None:
     tensors = [t for i in range(1, 6) for t in low_rank(f"model.layers.{i}.self_attn.q_proj")]
     problem = refusal(base(), adapter(*tensors))

@@ -11,9 +11,10 @@ _NUM_SHOWN = 8
 
 def show(report: PushReport, style: Style) -> str:
     """Where it stands, and what stayed here."""
+    what = f"the {report.kind.value}, {len(report.files)} files ({file_size(report.num_bytes)})"
+    url = style.bold(printable(report.url))
     lines = [
-        f"Pushed the {report.kind.value}, {len(report.files)} files ({file_size(report.num_bytes)}), "
-        f"to {style.bold(printable(report.url))}",
+        f"Pushed {what}, to {url}" if report.changed else f"Nothing to push: {url} has {what}, already.",
         style.dim(f"commit {report.commit[:12]} on {printable(report.revision)}"),
     ]
     if report.left_out:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from backprop.effects.export.merged import files_of
 from backprop.effects.export.staging import copy_files, staged
-from backprop.effects.export.tensors import SourceFiles, check_adapter_finite
 from backprop.effects.store.handover import ADAPTER_FILES
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -20,12 +19,10 @@ from backprop.plan.facts.model_files import TOKENIZER_FILES
 def write_lora(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) -> Exported:
     """Copy what belongs to the adapter to ``out``, byte for byte.
 
-    Raises INPUT_ADAPTER_INVALID for NaN, RUNTIME_LORA_EXPORT_FAILED when the copy differs, RUNTIME_DISK_FULL.
+    Raises RUNTIME_LORA_EXPORT_FAILED when the copy differs, RUNTIME_DISK_FULL.
     """
     adapter = plan.adapter
     assert adapter is not None, "only an adapter is exported as one"
-    with SourceFiles() as files:
-        check_adapter_finite(files, tuple(t.facts for t in adapter.tensors), adapter.directory)
     with staged(plan, out) as directory:
         emit(Stage("copying"))
         copy_files((*ADAPTER_FILES, *TOKENIZER_FILES), adapter.directory, directory)

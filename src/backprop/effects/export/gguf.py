@@ -19,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from backprop.effects.export.quantizers import Array, Bytes, Quantizer
-from backprop.effects.export.tensors import MergedTensor, SourceFiles, is_finite, read_tensor
+from backprop.effects.export.tensors import MergedTensor, SourceFiles, check_base_rows, is_finite, read_tensor
 from backprop.effects.files.atomic import replacing
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -49,8 +49,8 @@ def write_gguf(
 ) -> None:
     """Write the planned file of a merged model to ``target``, whole or not at all.
 
-    Raises RUNTIME_GGUF_EXPORT_FAILED for values that are not finite, DEP_MODEL_LOAD_FAILED for a source that cannot be
-    read, and what :mod:`backprop.effects.files.atomic` raises.
+    Raises INPUT_MODEL_INVALID for a tensor of the base that is not finite, RUNTIME_GGUF_EXPORT_FAILED for sums that are
+    not, DEP_MODEL_LOAD_FAILED for a source that cannot be read, and what :mod:`backprop.effects.files.atomic` raises.
     """
     entries = {entry.name: entry for entry in merge.entries}
     with SourceFiles() as files, replacing(target) as stream:
@@ -202,8 +202,10 @@ class _Writer:
         tensor = task.tensor
         if task.source is None:
             return np.array(tensor.values[start:stop], np.float32).view(np.uint8)
-        values = task.source.get().rows(start, stop)
+        merged = task.source.get()
+        values = merged.rows(start, stop)
         if not is_finite(values.view(np.uint8).reshape(-1), "float32"):
+            check_base_rows(merged, start, stop)
             raise _not_finite(str(tensor.source))
         values = changed(values, tensor.change, _head_rows(tensor.change, tensor.shape[0], self.heads))
         made = self.quantizer.quantize(np.ascontiguousarray(values), tensor.type)

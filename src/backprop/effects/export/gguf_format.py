@@ -14,7 +14,7 @@ import attrs
 from backprop.effects.export.llama_cpp import LlamaCppTools, convert, find_tools, quantize_file
 from backprop.effects.export.merged import files_of, throttled, tokenizer_directory, write_merged
 from backprop.effects.export.quantizers import Quantizer, find_quantizer
-from backprop.effects.export.staging import check_output, staged
+from backprop.effects.export.staging import check_output, kept_beside, staged
 from backprop.effects.probe.gguf_tokenizer import observe_gguf_tokenizer
 from backprop.effects.probe.tokenizer import ChatTokenizer, observe_tokenizer
 from backprop.plan.decision import Problem, Refused
@@ -51,7 +51,7 @@ def check_gguf(plan: ExportPlan) -> tuple[Problem, ...]:
     prepared = prepare(plan)
     if isinstance(prepared, Refused):
         return prepared.problems
-    room = check_output(Path(plan.output_dir), sources=plan.directories, num_bytes=prepared.num_bytes)
+    room = check_output(plan, num_bytes=prepared.num_bytes)
     return (*(prepared.gguf.warnings if prepared.gguf else ()), *room)
 
 
@@ -129,15 +129,19 @@ def write_gguf_format(plan: ExportPlan, out: Path, *, emit: Emit) -> Exported:
     """
     prepared = prepare(plan)
     assert not isinstance(prepared, Refused), "what was accepted a moment ago"
+    kept = {file.name for file in kept_beside(plan, out)}
+    for name in sorted(kept):
+        emit(Stage(f"keeping {name}"))
     with staged(plan, out) as directory:
-        target = directory / f"{plan.name}-{plan.quantization.value}.gguf"
+        target = directory / plan.gguf_name
         emit(Stage("merging and quantizing" if plan.adapter else "quantizing"))
         if prepared.gguf is None:
             _convert(plan, prepared, target, emit)
         else:
             _write(plan, prepared, prepared.gguf, target, emit)
         checks, warnings = _prove(plan, prepared, target, emit)
-    return Exported(files_of(out), checks, warnings, untied=bool(plan.merge and plan.merge.is_untied))
+    files = tuple(file for file in files_of(out) if Path(file.path).name not in kept)
+    return Exported(files, checks, warnings, untied=bool(plan.merge and plan.merge.is_untied))
 
 
 def _write(plan: ExportPlan, prepared: Prepared, planned: GgufPlan, target: Path, emit: Emit) -> None:

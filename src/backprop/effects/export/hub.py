@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 import time
@@ -51,34 +52,41 @@ class Pushed:
     url: str
     commit: str
     num_bytes: int
+    changed: bool
+    """A commit was made; else the branch had all of it."""
 
 
-def find_token(*, given: str | None, file: str | None) -> tuple[str, tuple[Problem, ...]]:
+def find_token(*, given: str | None, file: str | None, flag: str = "--token") -> tuple[str, tuple[Problem, ...]]:
     """The token of the flag, of the file, of HF_TOKEN or of the login, in this order, and what is to be said of it.
 
-    Raises INPUT_VALIDATION_FAILED for a file that holds none, HUB_PUSH_AUTH when there is none at all.
+    ``flag`` is what the token is given with; the file's is ``flag-file``. Raises INPUT_VALIDATION_FAILED for a file
+    that holds none, HUB_PUSH_AUTH when there is none at all.
     """
     warnings: tuple[Problem, ...] = ()
+    where = flag if given else "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the login of `hf auth login`"
     if file is not None:
-        given, warnings = _token_in(Path(file).expanduser())
+        where = f"{flag}-file"
+        given, warnings = _token_in(Path(file).expanduser(), where)
     token = given or huggingface_hub.get_token()
     if not token:
         raise BackpropError(Problem("HUB_PUSH_AUTH", "There is no token to push with."))
     if not token.isascii() or any(c.isspace() for c in token.strip()):
-        message = "What was given as the token is none: it has blanks or letters that no token has."
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--token-file" if file else "--token"))
+        message = "This cannot be a token: it has blanks or letters that no token has."
+        hint = "Give the token alone, on one line, as huggingface.co/settings/tokens shows it."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=where, hint=hint))
     return token.strip(), warnings
 
 
-def _token_in(path: Path) -> tuple[str, tuple[Problem, ...]]:
+def _token_in(path: Path, where: str) -> tuple[str, tuple[Problem, ...]]:
+    hint = "Name a file that holds the token alone."
     try:
         text, mode = path.read_text("utf-8").strip(), stat.S_IMODE(path.stat().st_mode)
     except (OSError, UnicodeDecodeError) as wrong:
         reason = wrong.strerror if isinstance(wrong, OSError) else "it is not text"
-        problem = Problem("INPUT_VALIDATION_FAILED", f"{path} cannot be read: {reason}.", where="--token-file")
-        raise BackpropError(problem) from wrong
+        message = f"{path} cannot be read: {reason}."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=where, hint=hint)) from wrong
     if not text:
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", f"{path} is empty.", where="--token-file"))
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", f"{path} is empty.", where=where, hint=hint))
     if os.name == "nt" or not mode & (stat.S_IRWXG | stat.S_IRWXO):  # Windows says of every file that others may
         return text, ()
     message = f"{path} has mode {mode:04o}: others on this machine can read the token in it."
@@ -130,6 +138,7 @@ def push(
     """
     api: Any = huggingface_hub.HfApi(token=token)
     disable_progress_bars()
+    huggingface_hub.logging.get_logger("huggingface_hub.hf_api").addFilter(_is_news)
 
     def tried(what: Callable[[], T]) -> T:
         for wait in (*RETRY_WAITS, None):
@@ -150,6 +159,7 @@ def push(
     if plan.revision is not None:
         tried(lambda: api.create_branch(plan.repo, branch=plan.revision, exist_ok=True))
     sizes = sum((Path(plan.directory) / name).stat().st_size for name in plan.files)
+    before = tried(lambda: api.repo_info(plan.repo, revision=plan.revision)).sha
     emit(Stage(f"uploading {len(plan.files)} files"))
     done = tried(
         lambda: api.create_commit(
@@ -157,7 +167,12 @@ def push(
         )
     )
     url = f"{api.endpoint}/{plan.repo}" + (f"/tree/{plan.revision}" if plan.revision else "")
-    return Pushed(url, str(done.oid), sizes + len((card or "").encode()))
+    return Pushed(url, str(done.oid), sizes + len((card or "").encode()), changed=done.oid != before)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """What the report says in its own words is not said twice."""
+    return "No files have been modified" not in record.getMessage()
 
 
 def _operations(plan: PushPlan, card: str | None) -> list[Any]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backprop.effects.export.staging import copy_files, staged
-from backprop.effects.export.tensors import SourceFiles, check_adapter_finite
 from backprop.effects.export.verify import check_written_values, check_written_weights
 from backprop.effects.export.weights import write_weights
 from backprop.plan.events import Event, Stage, Written
@@ -28,9 +27,6 @@ def write_merged(plan: ExportPlan, out: Path, *, emit: Callable[[Event], None]) 
     merge = plan.merge
     assert merge is not None, "a merged export is planned from tensors"
     shards = plan_shards(merge.entries)
-    if merge.adapter is not None:
-        with SourceFiles() as files:
-            check_adapter_finite(files, tuple(t.facts for t in merge.adapter.tensors), merge.adapter.directory)
     with staged(plan, out) as directory:
         emit(Stage("merging" if merge.adapter else "copying"))
         write_weights(shards, directory, tell=throttled(emit))

@@ -3,59 +3,105 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from backprop.effects.files.atomic import PARTIAL, make_directory, replace_directory, sync_tree, writing
+from backprop.effects.files.json_file import read_object
 from backprop.effects.files.lock import locked
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.export.card import CARD, LOSS_IMAGE
 from backprop.plan.export.plan import ExportPlan
-from backprop.plan.quantity import gib
+from backprop.plan.quantity import file_size
+from backprop.plan.settings.verbs.export import ExportFormat
 
 MARK = "export.json"
 """By this file an export is known as one, so that the next may replace it."""
 _LOCK = ".lock"
 
 
-def check_output(out: Path, *, sources: Iterable[str], num_bytes: int) -> tuple[Problem, ...]:
-    """Why ``out`` cannot become an export: it is in use, holds what nobody exported, or the disk has too little room.
+def check_output(plan: ExportPlan, *, num_bytes: int) -> tuple[Problem, ...]:
+    """Why the plan's directory cannot become its export: something else would be lost, or the disk has too little room.
 
-    INPUT_PATH_UNUSABLE, RUNTIME_DISK_FULL. ``sources`` are the directories that are read.
+    INPUT_VALIDATION_FAILED, RUNTIME_DISK_FULL.
     """
-    place = out.resolve()
-    if any(place == (source := Path(name).resolve()) or place in source.parents for name in sources):
-        return (_unusable(out, "holds what is exported"),)
-    here = Path.cwd()
-    if place in (here, *here.parents):  # an export takes the place of the directory itself, not of its files
-        return (_unusable(out, "is where you are"),)
-    if out.exists() and not out.is_dir():
-        return (_unusable(out, "is a file"),)
-    above = next(parent for parent in place.parents if parent.exists())
+    out = Path(plan.output_dir)
+    what = _occupied(plan, out)
+    if what is not None:
+        hint = "Name another with --output."
+        return (Problem("INPUT_VALIDATION_FAILED", f"{out} {what}.", where="--output", hint=hint),)
+    above = next(parent for parent in out.resolve().parents if parent.exists())
     with writing(out):
-        if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-            return (_unusable(out, f"holds files that are no export: it has no {MARK}"),)
         free = shutil.disk_usage(above).free
     if free < num_bytes:
-        message = f"{out} takes {gib(num_bytes)}, and its disk has {gib(free)} free."
+        message = f"{out} takes {file_size(num_bytes)}, and its disk has {file_size(free)} free."
         return (Problem("RUNTIME_DISK_FULL", message, where="--output"),)
     return ()
 
 
-def _unusable(out: Path, what: str) -> Problem:
-    return Problem("INPUT_PATH_UNUSABLE", f"{out} {what}.", where="--output", hint="Name another with --output.")
+def _occupied(plan: ExportPlan, out: Path) -> str | None:
+    place = out.resolve()
+    if any(place == (source := Path(name).resolve()) or place in source.parents for name in plan.directories):
+        return "holds what is exported"
+    here = Path.cwd()
+    if place in (here, *here.parents):  # an export takes the place of the directory itself, not of its files
+        return "is where you are"
+    if out.exists() and not out.is_dir():
+        return "is a file"
+    if not out.is_dir() or not any(out.iterdir()):
+        return None
+    former = _former(out)
+    if former is None:
+        return f"holds files that are no export: it has no {MARK}"
+    if former.get("format") != plan.format.value:
+        return f"holds an export of another format, {former.get('format')}"
+    others = _other_quantizations(plan, out)
+    if others and former.get("made_of") != _made_of(plan):
+        return f"holds {others[0].name}, which was made of another adapter or model"
+    return None
+
+
+def _former(out: Path) -> Mapping[str, Any] | None:
+    try:
+        return read_object(out / MARK)
+    except (OSError, ValueError):
+        return None
+
+
+def _other_quantizations(plan: ExportPlan, out: Path) -> tuple[Path, ...]:
+    if plan.format is not ExportFormat.GGUF:
+        return ()
+    return tuple(sorted(f for f in out.glob("*.gguf") if not f.name.endswith(f"-{plan.quantization.value}.gguf")))
+
+
+def kept_beside(plan: ExportPlan, out: Path) -> tuple[Path, ...]:
+    """GGUF files of other quantizations in ``out``, made of the same weights, which the export leaves there."""
+    former = _former(out)
+    is_same = former is not None and former.get("made_of") == _made_of(plan)
+    return _other_quantizations(plan, out) if is_same else ()
+
+
+def _made_of(plan: ExportPlan) -> str:
+    """A fingerprint of the weight files that are read: their names, lengths and times."""
+    files = {tensor.facts.file for tensor in plan.adapter.tensors} if plan.adapter else set()
+    files |= {tensor.file for tensor in plan.merge.base.tensors} if plan.merge else set()
+    seen = sorted((path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in map(Path, files))
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def staged(plan: ExportPlan, out: Path) -> Iterator[Path]:
     """A directory to write into, which becomes ``out`` with its card and mark when the block ends.
 
-    A symbolic link is followed. On failure nothing of it remains and a former export stands; what a kill leaves, the
-    next export to ``out`` removes. Raises STATE_RUN_ACTIVE when another process exports to ``out``.
+    A former export is replaced, but for GGUF files of other quantizations; a symbolic link is followed. On failure
+    nothing of the new one remains and the former stands; what a kill leaves, the next export to ``out`` removes.
+    Raises STATE_RUN_ACTIVE when another process exports to ``out``.
     """
     final = out.resolve()
     aside = make_directory(final.with_name(f"{PARTIAL}{final.name}"))
@@ -66,6 +112,8 @@ def staged(plan: ExportPlan, out: Path) -> Iterator[Path]:
             with writing(out):
                 _clear(aside)
                 yield aside
+                for file in kept_beside(plan, out):
+                    _link(file, aside / file.name)
                 _finish(plan, aside)
                 if os.name == "nt":  # which renames no directory that a file is open in
                     sync_tree(aside)
@@ -84,8 +132,15 @@ def _finish(plan: ExportPlan, directory: Path) -> None:
         (directory / CARD).write_text(plan.model_card, encoding="utf-8")
         if plan.loss_image:
             (directory / LOSS_IMAGE).write_text(plan.loss_image, encoding="utf-8")
-    mark = {"schema_version": 1, "format": plan.format.value, "name": plan.name}
+    mark = {"schema_version": 1, "format": plan.format.value, "name": plan.name, "made_of": _made_of(plan)}
     (directory / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(file)
+    except OSError:  # not every file system has links
+        shutil.copyfile(file, target)
 
 
 def _clear(directory: Path) -> None:

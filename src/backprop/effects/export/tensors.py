@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.export.merge import LowRank, MergeEntry
-from backprop.plan.export.sources import ITEM_BYTES, TensorFacts
+from backprop.plan.export.sources import ITEM_BYTES, AdapterFacts, TensorFacts
 
 Array = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.uint8]
@@ -192,10 +191,27 @@ def merged_tensor(files: SourceFiles, entry: MergeEntry) -> Array:
     return MergedTensor(files, entry).whole()
 
 
-def check_adapter_finite(files: SourceFiles, tensors: tuple[TensorFacts, ...], directory: str | Path) -> None:
-    """Raises INPUT_ADAPTER_INVALID naming the first tensors that hold NaN or infinities."""
-    broken = [t.name for t in tensors if not is_finite(files.read(t.file, t.begin, t.num_bytes), t.dtype)]
+def check_base_rows(merged: MergedTensor, start: int, stop: int) -> None:
+    """Raises INPUT_MODEL_INVALID when rows of the base's own tensor hold NaN or infinities."""
+    source = merged.entry.source
+    row_bytes = source.num_bytes // merged.num_rows
+    raw = merged.files.read(source.file, source.begin + start * row_bytes, (stop - start) * row_bytes)
+    if not is_finite(raw, source.dtype):
+        raise broken_source(source)
+
+
+def broken_source(source: TensorFacts) -> BackpropError:
+    """INPUT_MODEL_INVALID for a tensor of the base that is not finite."""
+    message = f"{source.name} in {source.file} holds numbers that are not finite."
+    return BackpropError(Problem("INPUT_MODEL_INVALID", message, where=source.file, hint="Fetch the model again."))
+
+
+def check_adapter_finite(adapter: AdapterFacts) -> None:
+    """Raises INPUT_ADAPTER_INVALID naming the first tensors that hold NaN or infinities, DEP_MODEL_LOAD_FAILED."""
+    tensors = tuple(tensor.facts for tensor in adapter.tensors)
+    with SourceFiles() as files:
+        broken = [t.name for t in tensors if not is_finite(files.read(t.file, t.begin, t.num_bytes), t.dtype)]
     if broken:
         more = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
-        message = f"The adapter in {directory} holds numbers that are not finite, in {broken[0]}{more}."
+        message = f"The adapter in {adapter.directory} holds numbers that are not finite, in {broken[0]}{more}."
         raise BackpropError(Problem("INPUT_ADAPTER_INVALID", message, where="PATH", hint="Train it again."))

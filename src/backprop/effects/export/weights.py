@@ -14,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from backprop.effects.export.tensors import BLOCK_BYTES, MergedTensor, SourceFiles, encode, is_finite
+from backprop.effects.export.tensors import (
+    BLOCK_BYTES,
+    MergedTensor,
+    SourceFiles,
+    broken_source,
+    check_base_rows,
+    encode,
+    is_finite,
+)
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
 from backprop.plan.export.merge import MergeEntry
@@ -109,7 +117,8 @@ def _write(piece: _Piece, sources: SourceFiles, targets: _Targets) -> None:
     for start, stop in merged.blocks(start=piece.start, stop=piece.stop):
         stored = encode(merged.rows(start, stop).reshape(-1), entry.dtype)
         if not is_finite(stored, entry.dtype):
-            raise _not_finite(merged, start, stop)
+            check_base_rows(merged, start, stop)
+            raise _overflown(entry, start)
         targets.write(piece.path, piece.begin + start * row_bytes, stored)
 
 
@@ -119,27 +128,13 @@ def _copy(piece: _Piece, sources: SourceFiles, targets: _Targets) -> None:
     for start in range(piece.start, piece.stop, BLOCK_BYTES):
         raw = sources.read(source.file, source.begin + start, min(BLOCK_BYTES, piece.stop - start))
         if not is_finite(raw, source.dtype):
-            raise _broken_source(piece.entry)
+            raise broken_source(source)
         targets.write(piece.path, piece.begin + start, raw)
 
 
-def _not_finite(merged: MergedTensor, start: int, stop: int) -> BackpropError:
-    source = merged.entry.source
-    row_bytes = source.num_bytes // merged.num_rows
-    raw = merged.files.read(source.file, source.begin + start * row_bytes, (stop - start) * row_bytes)
-    if not is_finite(raw, source.dtype):
-        return _broken_source(merged.entry)
-    message = (
-        f"{merged.entry.name} is no longer finite in {merged.entry.dtype} with the adapter in it, from row {start}."
-    )
-    return BackpropError(Problem("RUNTIME_MERGE_EXPORT_FAILED", message, where=source.file))
-
-
-def _broken_source(entry: MergeEntry) -> BackpropError:
-    message = f"{entry.source.name} in {entry.source.file} holds numbers that are not finite."
-    return BackpropError(
-        Problem("INPUT_MODEL_INVALID", message, where=entry.source.file, hint="Fetch the model again.")
-    )
+def _overflown(entry: MergeEntry, row: int) -> BackpropError:
+    message = f"{entry.name} is no longer finite in {entry.dtype} with the adapter in it, from row {row}."
+    return BackpropError(Problem("RUNTIME_MERGE_EXPORT_FAILED", message, where=entry.source.file))
 
 
 class _Targets:

@@ -34,6 +34,12 @@ class Shape(enum.Enum):
     MERGED = "merged"
     """The base with the adapter in it."""
     GGUF = "gguf"
+    GGUF_ADAPTER = "gguf adapter"
+    """The adapter unmerged, in a GGUF file."""
+
+
+_ADAPTERS = frozenset({Shape.ADAPTER, Shape.GGUF_ADAPTER})
+_GGUFS = frozenset({Shape.GGUF, Shape.GGUF_ADAPTER})
 
 
 @attrs.frozen
@@ -72,6 +78,7 @@ _KINDS = {
     Shape.MODEL: "Fine-tuned model",
     Shape.MERGED: "Fine-tuned model",
     Shape.GGUF: "Fine-tuned model, GGUF,",
+    Shape.GGUF_ADAPTER: "LoRA adapter, GGUF,",
 }
 
 
@@ -81,11 +88,11 @@ def _metadata(trained: Trained, shape: Shape, title: str) -> tuple[str, ...]:
     if plan.adapter is not None:
         tags += [*(["dora"] if plan.adapter.use_dora else []), *(["rslora"] if plan.adapter.use_rslora else [])]
         tags += [plan.adapter.initial.kind.value.value] if plan.adapter.initial else []
-    tags += [*(["gguf"] if shape is Shape.GGUF else []), *(["merged"] if shape is Shape.MERGED else [])]
+    tags += [*(["gguf"] if shape in _GGUFS else []), *(["merged"] if shape is Shape.MERGED else [])]
     tags.append(plan.objective.method.value.value)
-    library = {Shape.ADAPTER: "peft", Shape.GGUF: "gguf"}.get(shape, "transformers")
+    library = "gguf" if shape in _GGUFS else "peft" if shape is Shape.ADAPTER else "transformers"
     data, on_hub = plan.data.train.name, _base_on_hub(plan)
-    relation = "adapter" if shape is Shape.ADAPTER else "finetune"
+    relation = "adapter" if shape in _ADAPTERS else "finetune"
     return (
         "---",
         # The Hub takes only names of its own models as base_model; a directory of this machine would be refused.
@@ -194,6 +201,8 @@ def _what_was_trained(plan: TrainPlan) -> tuple[str, str]:
 def _use(trained: Trained, shape: Shape, title: str, file: str) -> tuple[str, ...]:
     tag = part_from(title)
     path = f"{_HERE}/{file}" if file else _HERE
+    if shape is Shape.GGUF_ADAPTER:
+        return ("With llama.cpp, over a GGUF file of the base:", "", "```sh", f"llama-cli -m BASE --lora {path}", "```")
     ollama = ("```sh", f"backprop ollama register {path} --name {tag}", f"ollama run {tag}", "```")
     if shape is Shape.GGUF:
         return ("With Ollama:", "", *ollama, "", "With llama.cpp:", "", "```sh", f"llama-cli -m {path}", "```")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
 from backprop.plan.decision import Problem, Refused
-from backprop.plan.export.sources import ITEM_BYTES, MERGEABLE, AdapterFacts, BaseFacts, Part, TensorFacts
+from backprop.plan.export.sources import (
+    ITEM_BYTES,
+    MERGEABLE,
+    AdapterFacts,
+    BaseFacts,
+    Part,
+    TensorFacts,
+    adapter_problem,
+)
 
 HEAD = "lm_head.weight"
 _HEADS: Mapping[str, str] = {
@@ -91,11 +99,54 @@ def plan_merge(base: BaseFacts, adapter: AdapterFacts | None) -> MergePlan | Ref
         message = f"{base.name} is quantized; an adapter is merged only into weights of 16 or more bits."
         hint = "Name the model that it was quantized from with --base."
         return Refused((Problem("INPUT_MODEL_INVALID", message, where="--base", hint=hint),))
+    inconsistent = check_adapter(adapter)
+    if inconsistent:
+        return Refused(inconsistent)
     changes = _Changes(base, adapter)
     problems = (*changes.problems, *_check_files(base))
     if problems:
-        return Refused(problems)
+        return Refused(_first_few(problems))
     return MergePlan(base, adapter, tuple(changes.entries()), changes.is_untied)
+
+
+def check_adapter(adapter: AdapterFacts) -> tuple[Problem, ...]:
+    """INPUT_ADAPTER_INVALID for what is wrong with an adapter whatever its base: parts missing, other ranks, types."""
+    found = [what for module, parts in _modules(adapter).items() for what in _inconsistencies(adapter, module, parts)]
+    return _first_few([adapter_problem(adapter.directory, what) for what in found])
+
+
+def _inconsistencies(adapter: AdapterFacts, module: str, parts: Mapping[Part, TensorFacts]) -> Iterator[str]:
+    a, b = _factors(parts)
+    if a is None or b is None or (Part.MAGNITUDE not in parts) is adapter.use_dora:
+        has, dora = ", ".join(part.value for part in parts), "with" if adapter.use_dora else "without"
+        yield f"has only {has} of {module}, {dora} DoRA"
+        return
+    rank = adapter.rank_of(module)
+    if len(a.shape) != 2 or len(b.shape) != 2 or (a.shape[0], b.shape[1]) != (rank, rank):
+        yield f"says rank {rank} for {module}, but A is {_shape(a.shape)} and B {_shape(b.shape)}"
+    elif Part.MAGNITUDE in parts and parts[Part.MAGNITUDE].size != b.shape[0]:
+        yield f"has {parts[Part.MAGNITUDE].size} magnitudes for the {b.shape[0]} rows of {module}"
+    if not {part.dtype for part in parts.values()} <= MERGEABLE:
+        yield f"has {module} as {a.dtype} and {b.dtype}"
+
+
+def _factors(parts: Mapping[Part, TensorFacts]) -> tuple[TensorFacts | None, TensorFacts | None]:
+    """A and B, of a linear layer or of an embedding."""
+    if Part.EMBEDDING_A in parts or Part.EMBEDDING_B in parts:
+        return parts.get(Part.EMBEDDING_A), parts.get(Part.EMBEDDING_B)
+    return parts.get(Part.A), parts.get(Part.B)
+
+
+def _first_few(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Some problems of each code; the last of them says how many more there are. A wrong base does not fit anywhere."""
+    told: list[Problem] = []
+    for code in dict.fromkeys(problem.code for problem in problems):
+        same = [problem for problem in problems if problem.code == code]
+        told += same[:_NUM_NAMED]
+        if len(same) > _NUM_NAMED:
+            message = f"{told[-1].message.removesuffix('.')}; and so on, {len(same) - _NUM_NAMED} more."
+            told[-1] = attrs.evolve(told[-1], message=message)
+    return tuple(told)
 
 
 def _copy(tensor: TensorFacts) -> MergeEntry:
@@ -174,46 +225,29 @@ class _Changes:
         self._wholes[found] = whole
 
     def _module(self, module: str, parts: Mapping[Part, TensorFacts]) -> Iterator[Problem]:
-        is_embedding = Part.EMBEDDING_A in parts or Part.EMBEDDING_B in parts
-        a = parts.get(Part.EMBEDDING_A if is_embedding else Part.A)
-        b = parts.get(Part.EMBEDDING_B if is_embedding else Part.B)
-        magnitude = parts.get(Part.MAGNITUDE)
-        if a is None or b is None or (magnitude is None) is self._adapter.use_dora:
-            has, dora = ", ".join(part.value for part in parts), "with" if self._adapter.use_dora else "without"
-            yield self._invalid(f"has only {has} of {module}, {dora} DoRA")
-            return
+        a, b = _factors(parts)
+        assert a is not None, "check_adapter refused it"
+        assert b is not None, "check_adapter refused it"
         target = self._target(f"{module}.weight")
         if target is None:
             self._unknown.append(module)
             return
         name, stored = target
-        transposed = is_embedding or self._adapter.fan_in_fan_out
-        yield from self._check_shapes(module, a, b, magnitude, stored, transposed=transposed)
-        self._updates[name] = LowRank(a, b, self._adapter.scale_of(module), magnitude, transposed)
+        transposed = Part.EMBEDDING_A in parts or self._adapter.fan_in_fan_out
+        yield from self._check_shapes(module, a, b, stored, transposed=transposed)
+        self._updates[name] = LowRank(a, b, self._adapter.scale_of(module), parts.get(Part.MAGNITUDE), transposed)
 
     def _check_shapes(
-        self,
-        module: str,
-        a: TensorFacts,
-        b: TensorFacts,
-        magnitude: TensorFacts | None,
-        stored: TensorFacts,
-        *,
-        transposed: bool,
+        self, module: str, a: TensorFacts, b: TensorFacts, stored: TensorFacts, *, transposed: bool
     ) -> Iterator[Problem]:
-        rank = self._adapter.rank_of(module)
-        if len(a.shape) != 2 or len(b.shape) != 2 or len(stored.shape) != 2:
+        if len(stored.shape) != 2:
             yield self._invalid(f"changes {module}, which is no matrix in the base: {_shape(stored.shape)}")
             return
-        if (a.shape[0], b.shape[1]) != (rank, rank):
-            yield self._invalid(f"says rank {rank} for {module}, but A is {_shape(a.shape)} and B {_shape(b.shape)}")
         changed = (b.shape[0], a.shape[1])
         has = stored.shape[::-1] if transposed else stored.shape
         if changed != has:
             yield self._mismatch(f"{module} is {_shape(changed)} to the adapter and {_shape(has)} in")
-        elif magnitude is not None and magnitude.size != changed[0]:
-            yield self._invalid(f"has {magnitude.size} magnitudes for the {changed[0]} rows of {module}")
-        if not {a.dtype, b.dtype, stored.dtype, *([magnitude.dtype] if magnitude else [])} <= MERGEABLE:
+        if stored.dtype not in MERGEABLE:
             yield self._invalid(f"has {module} as {a.dtype} and {b.dtype}, where the base has {stored.dtype}")
 
     def _check_names(self) -> Iterator[Problem]:
@@ -229,8 +263,7 @@ class _Changes:
         return Problem("INPUT_ADAPTER_MISMATCH", message, where="--base")
 
     def _invalid(self, what: str) -> Problem:
-        message = f"The adapter in {self._adapter.directory} cannot be exported: it {what}."
-        return Problem("INPUT_ADAPTER_INVALID", message, where="PATH")
+        return adapter_problem(self._adapter.directory, what)
 
 
 def _tied_pair(names: Iterable[str]) -> tuple[str | None, str]:

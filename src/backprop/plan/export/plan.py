@@ -41,6 +41,8 @@ class ExportPlan:
     """The text of README.md."""
     loss_image: str = attrs.field(default="", kw_only=True)
     """SVG that the card shows, beside it; empty when it shows none."""
+    base: str | None = None
+    """--base, where it takes the place of the base that the adapter names."""
     base_model: str | None = None
     """--base-model"""
     adapter_tag: str | None = None
@@ -68,6 +70,12 @@ class ExportPlan:
         if self.shape is not None:
             return self.shape.name
         return self.adapter.base_name if self.adapter else None
+
+    @property
+    def gguf_name(self) -> str:
+        """The name of the GGUF file that is written; empty for the formats that write none."""
+        ending = {ExportFormat.GGUF: self.quantization.value, ExportFormat.OLLAMA_ADAPTER: "lora"}.get(self.format)
+        return f"{self.name}-{ending}.gguf" if ending else ""
 
     @property
     def source_bytes(self) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from backprop.plan.decision import Problem, Refused
+from backprop.plan.decision import Problem, Refused, warning
+from backprop.plan.export.trained import is_on_hub
 from backprop.plan.facts.model_files import TOKENIZER_FILES
 
 CARD = "README.md"
@@ -77,9 +78,11 @@ def plan_push(
     revision: str | None = None,
     message: str,
     model_card: bool = True,
+    is_gguf_adapter: bool = False,
 ) -> PushPlan | Refused:
     """Choose the files. ``names`` are those directly in ``directory``; a subdirectory ends with a slash.
 
+    ``is_gguf_adapter``: the directory's GGUF files are adapters, without a base's weights.
     INPUT_VALIDATION_FAILED for a directory that holds nothing to push or a base that nobody asked to publish,
     HUB_PUSH_INVALID_REPO for names that the Hub cannot have.
     """
@@ -89,7 +92,7 @@ def plan_push(
     if kind is None:
         message_ = f"{directory} holds neither an adapter, a model nor a GGUF file."
         problems.append(Problem("INPUT_VALIDATION_FAILED", message_, where="PATH"))
-    elif kind is not Kind.ADAPTER and not include_base:
+    elif kind is not Kind.ADAPTER and not is_gguf_adapter and not include_base:
         message_ = f"{directory} holds a whole model, and only adapters are pushed without --include-base."
         hint = "Pass --include-base if the base's licence lets you publish its weights."
         problems.append(Problem("INPUT_VALIDATION_FAILED", message_, where="PATH", hint=hint))
@@ -106,6 +109,14 @@ def plan_push(
         revision=revision,
         message=message,
     )
+
+
+def check_base_name(name: str | None, *, is_directory: bool) -> tuple[Problem, ...]:
+    """A warning for an adapter that leaves this machine with a base that only this machine has."""
+    if name is None or (is_on_hub(name) and not is_directory):
+        return ()
+    message = f"The adapter names its base as {name}; where it is pushed to, nobody can load it by that."
+    return (warning("INPUT_BASE_LOCAL", message, where="adapter_config.json"),)
 
 
 def check_repo(repo: str | None) -> Problem | None:
@@ -164,3 +175,5 @@ class PushReport:
     files: tuple[str, ...]
     left_out: tuple[str, ...]
     num_bytes: int
+    changed: bool = True
+    """False when the branch had all of it already, so that no commit was made."""

@@ -97,6 +97,14 @@ class ExportSettings:
         help="For --format ollama-adapter: the tag after the base's name, llama3.2:TAG.",
         metavar="TAG",
     )
+    register: bool = opt(
+        Switch(),
+        "--register",
+        default=True,
+        help="For --format ollama-adapter: register the adapter with Ollama; without, its file is written for "
+        "llama.cpp's --lora.",
+        rare=True,
+    )
     push: str | None = opt(
         Words(), "--push", unset="nothing is pushed", help="Push the result to this repository.", metavar="REPO"
     )
