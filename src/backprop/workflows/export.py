@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.export.tensors import check_adapter_finite
+from backprop.effects.store.layout import history_path, record_path
 from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
 from backprop.plan.errors import BackpropError
 from backprop.plan.export.merge import MergePlan
@@ -98,10 +99,17 @@ def _last(name: str) -> str:
     return name.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1].lower()
 
 
+def _called(path: Path) -> str:
+    """What PATH is called: in a run's output the run, for adapters are called alike in all of them."""
+    given = path.absolute()
+    in_run = history_path(given.parent).is_file() or record_path(given.parent).is_file()
+    return given.parent.name if in_run else given.name
+
+
 def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: MergePlan | None) -> ExportPlan:
     directory = adapter.directory if adapter else merge.base.directory if merge else ""
     out = Path(settings.output).expanduser() if settings.output else Path(directory) / settings.format.value
-    name = safe_name(out.name if settings.output else Path(settings.path).expanduser().resolve().name)
+    name = safe_name(out.name if settings.output else _called(Path(settings.path).expanduser()))
     plan = ExportPlan(
         format=settings.format,
         output_dir=str(out),
@@ -114,7 +122,6 @@ def _planned(settings: ExportSettings, adapter: AdapterFacts | None, merge: Merg
         base=settings.base if settings.format is ExportFormat.OLLAMA_ADAPTER else None,
         base_model=settings.base_model,
         llama_cpp_path=settings.llama_cpp_path,
-        adapter_tag=settings.adapter_tag,
     )
     if not settings.model_card:
         return plan

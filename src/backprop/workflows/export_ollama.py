@@ -22,7 +22,15 @@ from backprop.plan.export.plan import Check, Exported, ExportPlan
 from backprop.plan.export.report import ExportReport
 from backprop.plan.facts.absent import Absent
 from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
-from backprop.workflows.registration import CODE, Registered, base_gguf, register_adapter, register_gguf, shown_base
+from backprop.workflows.registration import (
+    CODE,
+    Registered,
+    adapter_name,
+    base_gguf,
+    register_adapter,
+    register_gguf,
+    shown_base,
+)
 from backprop.workflows.request import Emit
 from backprop.workflows.weights import weights_directory
 
@@ -38,16 +46,18 @@ def asks_for_ollama(settings: ExportSettings) -> bool:
 
 def check_ollama(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, ...]:
     """A name that Ollama refuses, a base that it lacks, a server that does not answer: told before minutes of work."""
-    wanted = settings.ollama_name or part_from(plan.name)
-    name = parse_name(wanted, where="--ollama-name")
-    if isinstance(name, Problem):
-        return (name,)
+    base = plan.base_model if plan.format is ExportFormat.OLLAMA_ADAPTER else None
     try:
+        if base is not None:
+            adapter_name(base, tag=_tag(settings), name=settings.ollama_name)
+        else:
+            name = parse_name(settings.ollama_name or part_from(plan.name), where="--ollama-name")
+            if isinstance(name, Problem):
+                return (name,)
         ollama = connect(code=CODE)
         ollama.models()
-        builds_on_another = plan.format is ExportFormat.OLLAMA_ADAPTER
-        if builds_on_another and plan.base_model is not None and base_gguf(plan.base_model) is None:
-            shown_base(plan.base_model, ollama)
+        if base is not None and base_gguf(base) is None:
+            shown_base(base, ollama)
     except BackpropError as error:
         return error.problems
     return ()
@@ -63,7 +73,7 @@ def register_exported(settings: ExportSettings, plan: ExportPlan, report: Export
             file,
             ollama,
             base_model=plan.base_model,
-            tag=plan.adapter_tag,
+            tag=_tag(settings),
             name=settings.ollama_name,
             tokenizer_dir=source,
             emit=emit,
@@ -74,9 +84,15 @@ def register_exported(settings: ExportSettings, plan: ExportPlan, report: Export
     return _with_name(report, done)
 
 
+def _tag(settings: ExportSettings) -> str:
+    """--adapter-tag, else the name of the directory that was given."""
+    return settings.adapter_tag or part_from(Path(settings.path).expanduser().absolute().name)
+
+
 def _with_name(report: ExportReport, done: Registered) -> ExportReport:
-    name = done.report.name.removesuffix(":latest")
-    return attrs.evolve(report, ollama_name=name, checks=(*report.checks, *_proof(done)))
+    name, replaced = done.report.name.removesuffix(":latest"), done.report.replaced
+    checks = (*report.checks, *_proof(done))
+    return attrs.evolve(report, ollama_name=name, ollama_replaced=replaced, checks=checks)
 
 
 def _proof(done: Registered) -> tuple[Check, ...]:

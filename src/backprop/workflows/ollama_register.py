@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backprop.effects.export.ollama import connect
+from backprop.effects.export.staging import name_of_export
 from backprop.effects.probe.generation import ADAPTER_CONFIG
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -13,7 +14,7 @@ from backprop.plan.settings.verbs.ollama_register import OllamaRegisterSettings
 from backprop.plan.wire.outcome import Outcome, ok
 from backprop.workflows.export_ollama import GGUF_ENDING
 from backprop.workflows.gguf_of_adapter import gguf_of_adapter
-from backprop.workflows.registration import CODE, register_gguf
+from backprop.workflows.registration import CODE, check_registration, register_gguf
 from backprop.workflows.request import Request
 
 COMMAND = "ollama register"
@@ -25,21 +26,30 @@ def run(request: Request[OllamaRegisterSettings]) -> Outcome:
     ollama = connect(code=CODE)
     given = Path(settings.path).expanduser()
     file, tokenizer_dir = _gguf_file(given), given if given.is_dir() else given.parent
+    name = settings.name or part_from(_called(given))
+    modelfile = Path(settings.modelfile).expanduser() if settings.modelfile else None
     if file is None:
-        ollama.models()  # an export takes minutes; whether somebody takes it is asked first
+        check_registration(name, ollama, modelfile=modelfile, overwrite=settings.overwrite)
         exported = gguf_of_adapter(given, emit=request.emit)
         file = next(Path(each.path) for each in exported.files if each.path.endswith(GGUF_ENDING))
         tokenizer_dir = Path(exported.source)
     done = register_gguf(
         file,
         ollama,
-        name=settings.name or part_from(given.absolute().stem if given.is_file() else given.absolute().name),
-        modelfile=Path(settings.modelfile).expanduser() if settings.modelfile else None,
+        name=name,
+        modelfile=modelfile,
         tokenizer_dir=tokenizer_dir,
         overwrite=settings.overwrite,
         emit=request.emit,
     )
     return ok(COMMAND, done.report, warnings=(*request.warnings, *done.warnings))
+
+
+def _called(given: Path) -> str:
+    """What a file or a directory is called; an export in a directory of its format's name is called by its own."""
+    if given.is_file():
+        return given.absolute().stem
+    return name_of_export(given) or given.absolute().name
 
 
 def _gguf_file(path: Path) -> Path | None:

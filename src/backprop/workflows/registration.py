@@ -59,7 +59,7 @@ def register_adapter(
     ollama: Ollama,
     *,
     base_model: str,
-    tag: str | None = None,
+    tag: str,
     name: str | None = None,
     tokenizer_dir: Path,
     overwrite: bool = True,
@@ -70,12 +70,26 @@ def register_adapter(
     ``tokenizer_dir`` holds the tokenizer and template of the training. Raises as :func:`register_gguf`.
     """
     base_file = base_gguf(base_model)
-    shelf = OllamaName(part_from(Path(base_model).stem)) if base_file else _name(base_model, where="--base-model")
-    wanted = name or str(shelf_name(shelf, tag or part_from(tokenizer_dir.absolute().name)))
-    target = _name(wanted, where="--ollama-name" if name else "--adapter-tag")
+    target = adapter_name(base_model, tag=tag, name=name)
     modelfile = attrs.evolve(modelfile_of_tokenizer(tokenizer_dir), source=base_model)
     sources = Sources(observe_gguf(adapter), from_file=base_file)
     return _carry_out(_accepted(plan_registration(target, sources, modelfile)), ollama, overwrite=overwrite, emit=emit)
+
+
+def adapter_name(base_model: str, *, tag: str, name: str | None = None) -> OllamaName:
+    """The name of an adapter on ``base_model``'s shelf, ``name`` if given. Raises INPUT_VALIDATION_FAILED."""
+    if name is not None:
+        return _name(name, where="--ollama-name")
+    is_file = base_gguf(base_model) is not None
+    shelf = OllamaName(part_from(Path(base_model).stem)) if is_file else _name(base_model, where="--base-model")
+    return _name(str(shelf_name(shelf, tag)), where="--adapter-tag")
+
+
+def check_registration(name: str, ollama: Ollama, *, modelfile: Path | None, overwrite: bool) -> None:
+    """Raises what :func:`register_gguf` would of a name and a Modelfile, before the minutes that its file takes."""
+    _check_free(_name(name, where="--name"), ollama, overwrite=overwrite)
+    if modelfile is not None:
+        _read_modelfile(modelfile)
 
 
 def base_gguf(base_model: str) -> GgufFile | None:
@@ -95,18 +109,16 @@ def shown_base(base_model: str, ollama: Ollama) -> ShownModel:
                 "INPUT_VALIDATION_FAILED",
                 f"Ollama has no model {base} for the adapter to build on.",
                 where="--base-model",
-                hint=f"Fetch it with `ollama pull {base}`, or see `backprop ollama list`.",
+                hint=f"Name the GGUF file in the directory {base_model}."
+                if Path(base_model).expanduser().is_dir()
+                else f"Fetch it with `ollama pull {base}`, or see `backprop ollama list`.",
             )
         )
     return shown
 
 
 def _carry_out(plan: Registration, ollama: Ollama, *, overwrite: bool, emit: Emit) -> Registered:
-    replaced = _is_taken(plan.name, ollama)
-    if replaced and not overwrite:
-        message = f"Ollama has a model {plan.name} already."
-        hint = "Choose another name, or let it be replaced: leave --no-overwrite out."
-        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--no-overwrite", hint=hint))
+    replaced = _check_free(plan.name, ollama, overwrite=overwrite)
     if plan.from_model is not None:
         assert plan.adapter is not None, "what brings no weights of its own brings an adapter"
         problems = check_adapter_fits_shown(plan.adapter, shown_base(str(plan.from_model), ollama))
@@ -139,9 +151,15 @@ def _carry_out(plan: Registration, ollama: Ollama, *, overwrite: bool, emit: Emi
     return Registered(report, (*_untemplated(plan), *_doubts(plan, ollama)))
 
 
-def _is_taken(name: OllamaName, ollama: Ollama) -> bool:
+def _check_free(name: OllamaName, ollama: Ollama, *, overwrite: bool) -> bool:
+    """Whether a model has the name already. Raises INPUT_VALIDATION_FAILED when it may not be replaced."""
     there = (parse_name(model.name) for model in ollama.models())
-    return name.key in {each.key for each in there if isinstance(each, OllamaName)}
+    is_taken = name.key in {each.key for each in there if isinstance(each, OllamaName)}
+    if is_taken and not overwrite:
+        message = f"Ollama has a model {name} already."
+        hint = "Choose another name, or let it be replaced: leave --no-overwrite out."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--no-overwrite", hint=hint))
+    return is_taken
 
 
 def _uploaded(file: GgufFile | None, ollama: Ollama, emit: Emit) -> Blob | None:
@@ -182,15 +200,22 @@ def _derived(sources: Sources, tokenizer_dir: Path | None) -> Modelfile:
 def _observe_sources(path: Path, modelfile: Modelfile, directory: Path) -> Sources:
     """Relative paths in a Modelfile begin at its own directory."""
     source = modelfile.source if names_a_file(modelfile.source) else None
+    named = {"FROM": source, "ADAPTER": next(iter(modelfile.adapters), None)}
     from_file, adapter = (
-        _same_or_observed((directory / Path(named).expanduser()), path) if named else None
-        for named in (source, next(iter(modelfile.adapters), None))
+        _named_file(instruction, directory / Path(file).expanduser(), path) if file else None
+        for instruction, file in named.items()
     )
     return Sources(observe_gguf(path), from_file, adapter)
 
 
-def _same_or_observed(named: Path, path: Path) -> GgufFile:
-    return observe_gguf(path if named.exists() and path.exists() and named.samefile(path) else named)
+def _named_file(instruction: str, named: Path, path: Path) -> GgufFile:
+    """The file that an instruction of the Modelfile names; ``path`` itself where that is the same."""
+    is_same = named.exists() and path.exists() and named.samefile(path)
+    try:
+        return observe_gguf(path if is_same else named)
+    except BackpropError as error:
+        hint = f"Mend {instruction} in the Modelfile; a relative path begins at the Modelfile's directory."
+        raise BackpropError(attrs.evolve(error.problems[0], where="--modelfile", hint=hint)) from error
 
 
 def _read_modelfile(path: Path) -> Modelfile:
@@ -198,8 +223,8 @@ def _read_modelfile(path: Path) -> Modelfile:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as wrong:
         reason = wrong.strerror if isinstance(wrong, OSError) else "it is not UTF-8 text"
-        problem = Problem("INPUT_VALIDATION_FAILED", f"{path} cannot be read: {reason}.", where="--modelfile")
-        raise BackpropError(problem) from wrong
+        message, hint = f"{path} cannot be read: {reason}.", "Name a Modelfile, or leave --modelfile out."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--modelfile", hint=hint)) from wrong
     return _accepted(parse_modelfile(text, name=str(path)))
 
 

@@ -55,8 +55,8 @@ def observe_gguf(path: Path) -> GgufFile:
             return _read(path, file, size=path.stat().st_size)
     except (OSError, Damaged) as wrong:
         reason = (wrong.strerror or str(wrong)) if isinstance(wrong, OSError) else str(wrong)
-        problem = Problem("INPUT_VALIDATION_FAILED", f"{path} cannot be used: {reason}.", where=str(path))
-        raise BackpropError(problem) from wrong
+        message, hint = f"{path} cannot be used: {reason}.", "Name a GGUF file that is whole."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=str(path), hint=hint)) from wrong
 
 
 @attrs.define

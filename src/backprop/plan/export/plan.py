@@ -35,7 +35,6 @@ class ExportPlan:
     """--base, where it takes the place of the base that the adapter names."""
     base_model: str | None = None
     """--base-model"""
-    adapter_tag: str | None = None
     llama_cpp_path: str | None = None
     warnings: tuple[Problem, ...] = ()
 
