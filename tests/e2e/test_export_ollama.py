@@ -161,6 +161,29 @@ def test_a_template_that_ollama_cannot_write_is_told_before_the_export(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_tag_that_ollama_refuses_is_told_before_the_adapter_is_written(
+    double: OllamaDouble, adapter: str, tmp_path: Path
+) -> None:
+    done = export(double, adapter, tmp_path, "--base-model", "base", "--adapter-tag", "a b", "--json")
+    assert (done.code, done.data["problems"][0]["where"]) == (1, "--adapter-tag")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_tag_of_a_run_s_output_is_the_output_s_name(double: OllamaDouble, adapter: str, tmp_path: Path) -> None:
+    shutil.copytree(adapter, tmp_path / "my-run" / "lora")
+    for replaced in (False, True):
+        done = export(double, "my-run", tmp_path, "--base-model", "base", "--json")
+        assert (done.data["ollama_name"], done.data["ollama_replaced"]) == ("base:my-run", replaced), done.stdout
+
+
+def test_a_base_that_is_a_directory_is_told_of_the_file_in_it(
+    double: OllamaDouble, adapter: str, tmp_path: Path
+) -> None:
+    (tmp_path / "exported").mkdir()
+    done = export(double, adapter, tmp_path, "--base-model", "exported", "--json")
+    assert (done.code, "GGUF file in the directory" in done.data["problems"][0]["hint"]) == (1, True)
+
+
 def test_a_daemon_that_is_down_is_told_before_any_work(adapter: str, tmp_path: Path) -> None:
     arguments = ("export", adapter, "--format", "ollama-adapter", "--base-model", "base", "-o", "out", "--json")
     done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST="127.0.0.1:9")
@@ -206,22 +229,35 @@ def test_an_adapter_directory_is_merged_quantized_and_registered(
     arguments = ("ollama", "register", str(tuned), "--name", "mine", "--json")
     done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST=double.host)
     assert done.code == 0, done.stdout
-    assert done.data["path"].endswith("q4_k_m.gguf")
+    assert done.data["path"].endswith("tuned-q4_k_m.gguf")
     assert set(double.bodies[-1]) >= {"files", "template", "parameters"}
     assert "mine:latest" in double.models
 
 
 @pytest.mark.parametrize(
-    "flags", [("--name", "my model"), ("--name", "taken", "--no-overwrite"), ("--modelfile", "missing")]
+    ("flags", "where"),
+    [
+        (("--name", "my model"), "--name"),
+        (("--name", "taken", "--no-overwrite"), "--no-overwrite"),
+        (("--modelfile", "missing"), "--modelfile"),
+    ],
 )
 def test_what_cannot_be_registered_is_told_before_an_adapter_is_exported(
-    double: OllamaDouble, tuned: Path, tmp_path: Path, flags: tuple[str, ...]
+    double: OllamaDouble, tuned: Path, tmp_path: Path, flags: tuple[str, ...], where: str
 ) -> None:
     double.add("taken:latest")
-    adapter = Path(shutil.copytree(tuned, tmp_path / "adapter", ignore=shutil.ignore_patterns("gguf")))
-    done = backprop("ollama", "register", "adapter", *flags, "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
-    assert (done.code, done.data["problems"][0]["code"]) == (1, "INPUT_VALIDATION_FAILED")
-    assert not (adapter / "gguf").exists()
+    mine = Path(shutil.copytree(tuned, tmp_path / "mine", ignore=shutil.ignore_patterns("gguf")))
+    done = backprop("ollama", "register", "mine", *flags, "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (done.code, done.data["problems"][0]["where"]) == (1, where)
+    assert not (mine / "gguf").exists()
+
+
+def test_an_export_is_registered_by_its_own_name(double: OllamaDouble, tuned: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(tuned, tmp_path / "mine", ignore=shutil.ignore_patterns("gguf"))
+    assert backprop("export", "mine", "-f", "gguf", "-q", "q8_0", "--no-verify", cwd=tmp_path).code == 0
+    done = backprop("ollama", "register", "mine/gguf", "--json", cwd=tmp_path, OLLAMA_HOST=double.host)
+    assert (done.code, done.data["name"]) == (0, "mine:latest"), done.stdout
+    assert (mine / "gguf" / "mine-q8_0.gguf").is_file()
 
 
 def test_a_gguf_export_is_registered_on_the_way(double: OllamaDouble, tuned: Path, tmp_path: Path) -> None:

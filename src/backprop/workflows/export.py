@@ -8,14 +8,16 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.export.tensors import check_adapter_finite
+from backprop.effects.store.layout import history_path, record_path
 from backprop.plan.decision import Problem, Refused, errors_among, warning, warnings_among
 from backprop.plan.errors import BackpropError, hint_for
+from backprop.plan.export.ollama_name import part_from
 from backprop.plan.export.plan import Exported, ExportPlan, Needed
 from backprop.plan.export.report import ExportReport
 from backprop.plan.export.request import check_request, export_card, safe_name
 from backprop.plan.facts.absent import Absent
 from backprop.plan.generation.facts import TargetFacts
-from backprop.plan.settings.verbs.export import ExportFormat, ExportSettings
+from backprop.plan.settings.verbs.export import ExportSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
 from backprop.workflows.export_card import described
 from backprop.workflows.export_formats import FOLLOWING, FORMATS, Following, check_following
@@ -110,11 +112,19 @@ def _last(name: str) -> str:
     return name.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1].lower()
 
 
+def _called(path: Path) -> str:
+    """What PATH is called: in a run's output the run, for adapters are called alike in all of them."""
+    given = path.absolute()
+    in_run = history_path(given.parent).is_file() or record_path(given.parent).is_file()
+    return given.parent.name if in_run else given.name
+
+
 def _planned(settings: ExportSettings, sources: Sources) -> ExportPlan:
     adapter, merge = sources.adapter, sources.merge
     directory = adapter.directory if adapter else merge.base.directory if merge else ""
     out = Path(settings.output).expanduser() if settings.output else Path(directory) / settings.format.value
-    name = safe_name(out.name if settings.output else Path(settings.path).expanduser().resolve().name)
+    called = _called(Path(settings.path).expanduser())
+    name = safe_name(out.name if settings.output else called)
     plan = ExportPlan(
         format=settings.format,
         output_dir=str(out),
@@ -124,11 +134,10 @@ def _planned(settings: ExportSettings, sources: Sources) -> ExportPlan:
         quantization=settings.quantization,
         verify=settings.verify,
         model_card=None,
-        base=settings.base if settings.format is ExportFormat.OLLAMA_ADAPTER else None,
         base_model=settings.base_model,
+        adapter_tag=settings.adapter_tag or part_from(called),
         shape=sources.shape,
         llama_cpp_path=settings.llama_cpp_path,
-        adapter_tag=settings.adapter_tag,
     )
     if not settings.model_card:
         return plan

@@ -52,7 +52,7 @@ def check_ollama(settings: ExportSettings, plan: ExportPlan) -> tuple[Problem, .
         if plan.format is ExportFormat.OLLAMA_ADAPTER:
             assert plan.base_model is not None, "an adapter without --base-model is refused at once"
             base = observe_ollama_base(plan.base_model)
-            shelf_target(base, tag=plan.adapter_tag, name=settings.ollama_name, adapter_dir=Path(plan.source))
+            shelf_target(base, tag=plan.adapter_tag, name=settings.ollama_name)
             tokenizer = Path(plan.source)
         else:
             checked_name(settings.ollama_name or part_from(plan.name), where="--ollama-name")
@@ -100,8 +100,9 @@ def register_command(settings: ExportSettings, plan: ExportPlan, report: ExportR
 
 
 def _with_name(report: ExportReport, done: Registered) -> ExportReport:
-    name = done.report.name.removesuffix(":latest")
-    return attrs.evolve(report, ollama_name=name, checks=(*report.checks, *_proof(done)))
+    name, replaced = done.report.name.removesuffix(":latest"), done.report.replaced
+    checks = (*report.checks, *_proof(done))
+    return attrs.evolve(report, ollama_name=name, ollama_replaced=replaced, checks=checks)
 
 
 def _proof(done: Registered) -> tuple[Check, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backprop.effects.export.ollama import connect
+from backprop.effects.export.staging import name_of_export
 from backprop.effects.probe.generation import ADAPTER_CONFIG
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -25,7 +26,7 @@ def run(request: Request[OllamaRegisterSettings]) -> Outcome:
     ollama = connect(code=CODE)
     given = Path(settings.path).expanduser()
     file, tokenizer_dir = _gguf_file(given), given if given.is_dir() else given.parent
-    name = settings.name or part_from(given.absolute().stem if given.is_file() else given.absolute().name)
+    name = settings.name or part_from(_called(given))
     modelfile = Path(settings.modelfile).expanduser() if settings.modelfile else None
     if file is None:  # an export takes minutes; what can be refused is refused before
         where = "--name" if settings.name else "PATH"
@@ -43,6 +44,13 @@ def run(request: Request[OllamaRegisterSettings]) -> Outcome:
         emit=request.emit,
     )
     return ok(COMMAND, done.report, warnings=(*request.warnings, *done.warnings))
+
+
+def _called(given: Path) -> str:
+    """What a file or a directory is called; an export in a directory of its format's name is called by its own."""
+    if given.is_file():
+        return given.absolute().stem
+    return name_of_export(given) or given.absolute().name
 
 
 def _gguf_file(path: Path) -> Path | None:

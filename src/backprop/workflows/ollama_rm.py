@@ -5,7 +5,7 @@ from __future__ import annotations
 from backprop.effects.export.ollama import connect
 from backprop.plan.decision import Problem
 from backprop.plan.export.ollama_models import OllamaRmReport
-from backprop.plan.export.ollama_name import parse_name
+from backprop.plan.export.ollama_name import DEFAULT_TAG, parse_name
 from backprop.plan.settings.nearest import nearest
 from backprop.plan.settings.verbs.ollama_rm import OllamaRmSettings
 from backprop.plan.wire.outcome import Outcome, ok, refused
@@ -22,7 +22,8 @@ def run(request: Request[OllamaRmSettings]) -> Outcome:
     ollama = connect()
     if ollama.delete(str(name)):
         return ok(COMMAND, OllamaRmReport(str(ollama.address), str(name)), warnings=request.warnings)
-    close = nearest(str(name), tuple(model.name for model in ollama.models()))
-    hint = f"Did you mean {close}?" if close else "See `backprop ollama list`."
+    there = {model.name.removesuffix(f":{DEFAULT_TAG}"): model.name for model in ollama.models()}
+    close = nearest(str(name).removesuffix(f":{DEFAULT_TAG}"), tuple(there))
+    hint = f"Did you mean {there[close]}?" if close else "See `backprop ollama list`."
     problem = Problem("INPUT_VALIDATION_FAILED", f"Ollama has no model {name}.", where="NAME", hint=hint)
     return refused(COMMAND, (problem, *request.warnings))

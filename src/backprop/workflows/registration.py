@@ -76,13 +76,12 @@ def observe_ollama_base(base_model: str) -> OllamaBase:
     return OllamaBase(base_model, observe_gguf(path) if names_a_file(base_model) or is_gguf(path) else None)
 
 
-def shelf_target(base: OllamaBase, *, tag: str | None, name: str | None, adapter_dir: Path) -> OllamaName:
+def shelf_target(base: OllamaBase, *, tag: str, name: str | None) -> OllamaName:
     """The name of an adapter: ``name``, else ``base:tag``. Raises INPUT_VALIDATION_FAILED for what Ollama refuses."""
     if name is not None:
         return checked_name(name, where="--ollama-name")
     shelf = OllamaName(part_from(Path(base.name).stem)) if base.file else checked_name(base.name, where="--base-model")
-    wanted = shelf_name(shelf, tag or part_from(adapter_dir.absolute().name))
-    return checked_name(str(wanted), where="--adapter-tag")
+    return checked_name(str(shelf_name(shelf, tag)), where="--adapter-tag")
 
 
 def register_adapter(
@@ -90,7 +89,7 @@ def register_adapter(
     ollama: Ollama,
     *,
     base: OllamaBase,
-    tag: str | None = None,
+    tag: str,
     name: str | None = None,
     adapter_dir: Path,
     emit: Emit,
@@ -100,7 +99,7 @@ def register_adapter(
     ``adapter_dir`` holds the tokenizer and template of the training; without them the base's template stands. Raises
     as :func:`register_gguf`.
     """
-    target = shelf_target(base, tag=tag, name=name, adapter_dir=adapter_dir)
+    target = shelf_target(base, tag=tag, name=name)
     sources = Sources(observe_gguf(adapter), from_file=base.file)
     derived = derived_from(adapter_dir) or _derived(sources, None)
     modelfile = attrs.evolve(derived, source=base.name)
@@ -118,7 +117,9 @@ def shown_base(base_model: str, ollama: Ollama) -> ShownModel:
                 "INPUT_VALIDATION_FAILED",
                 f"Ollama has no model {base} for the adapter to build on.",
                 where="--base-model",
-                hint=f"Fetch it with `ollama pull {base}`, or see `backprop ollama list`.",
+                hint=f"Name the GGUF file in the directory {base_model}."
+                if Path(base_model).expanduser().is_dir()
+                else f"Fetch it with `ollama pull {base}`, or see `backprop ollama list`.",
             )
         )
     return shown
@@ -216,15 +217,22 @@ def derived_from(tokenizer_dir: Path) -> Modelfile | None:
 def _observe_sources(path: Path, modelfile: Modelfile, directory: Path) -> Sources:
     """Relative paths in a Modelfile begin at its own directory."""
     source = modelfile.source if names_a_file(modelfile.source) else None
+    named = {"FROM": source, "ADAPTER": next(iter(modelfile.adapters), None)}
     from_file, adapter = (
-        _same_or_observed((directory / Path(named).expanduser()), path) if named else None
-        for named in (source, next(iter(modelfile.adapters), None))
+        _named_file(instruction, directory / Path(file).expanduser(), path) if file else None
+        for instruction, file in named.items()
     )
     return Sources(observe_gguf(path), from_file, adapter)
 
 
-def _same_or_observed(named: Path, path: Path) -> GgufFile:
-    return observe_gguf(path if named.exists() and path.exists() and named.samefile(path) else named)
+def _named_file(instruction: str, named: Path, path: Path) -> GgufFile:
+    """The file that an instruction of the Modelfile names; ``path`` itself where that is the same."""
+    is_same = named.exists() and path.exists() and named.samefile(path)
+    try:
+        return observe_gguf(path if is_same else named)
+    except BackpropError as error:
+        hint = f"Mend {instruction} in the Modelfile; a relative path begins at the Modelfile's directory."
+        raise BackpropError(attrs.evolve(error.problems[0], where="--modelfile", hint=hint)) from error
 
 
 def _read_modelfile(path: Path) -> Modelfile:
@@ -232,8 +240,8 @@ def _read_modelfile(path: Path) -> Modelfile:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as wrong:
         reason = wrong.strerror if isinstance(wrong, OSError) else "it is not UTF-8 text"
-        problem = Problem("INPUT_VALIDATION_FAILED", f"{path} cannot be read: {reason}.", where="--modelfile")
-        raise BackpropError(problem) from wrong
+        message, hint = f"{path} cannot be read: {reason}.", "Name a Modelfile, or leave --modelfile out."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where="--modelfile", hint=hint)) from wrong
     return _accepted(parse_modelfile(text, name=str(path)))
 
 

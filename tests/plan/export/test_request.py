@@ -81,7 +81,10 @@ def test_a_request_without_flags_is_fine() -> None:
         ({"register": False}, {"--no-register"}),
         ({"format": ExportFormat.GGUF, "quantization": Quantization.Q8_0}, set()),
         ({"format": ExportFormat.OLLAMA_ADAPTER, "base_model": "b", "adapter_tag": "t"}, set()),
-        ({"format": ExportFormat.OLLAMA_ADAPTER, "adapter_tag": "t", "ollama_name": "n"}, {"--adapter-tag"}),
+        (
+            {"format": ExportFormat.OLLAMA_ADAPTER, "base_model": "b", "adapter_tag": "t", "ollama_name": "n"},
+            {"--adapter-tag"},
+        ),
         (
             {"format": ExportFormat.OLLAMA_ADAPTER, "register": False, "base_model": "b", "ollama_name": "n"},
             {"--base-model", "--ollama-name"},

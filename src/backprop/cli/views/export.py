@@ -19,7 +19,8 @@ def show(report: ExportReport, style: Style) -> str:
     if report.untied:
         lines.append("The head and the embedding, one tensor in the base, are two now.")
     if report.ollama_name:
-        lines.append(f"In Ollama: ollama run {printable(report.ollama_name)}")
+        instead = "   (in place of the model that had this name)" if report.ollama_replaced else ""
+        lines.append(f"In Ollama: ollama run {printable(report.ollama_name)}{instead}")
     if report.pushed_to:
         lines.append(f"On the Hub: {printable(report.pushed_to)}")
     return "\n".join(lines)

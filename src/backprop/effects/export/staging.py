@@ -74,6 +74,12 @@ def _former(out: Path) -> Mapping[str, Any] | None:
         return None
 
 
+def name_of_export(directory: Path) -> str | None:
+    """What an export is called; None for a directory that holds none."""
+    name = (_former(directory) or {}).get("name")
+    return name if isinstance(name, str) else None
+
+
 def _other_quantizations(plan: ExportPlan, out: Path) -> tuple[Path, ...]:
     if plan.format is not ExportFormat.GGUF:
         return ()

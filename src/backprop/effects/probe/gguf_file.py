@@ -54,8 +54,8 @@ def observe_gguf(path: Path) -> GgufFile:
         header = read_gguf(path, keep=_KEPT.__contains__)
     except (OSError, Damaged) as wrong:
         reason = (wrong.strerror or str(wrong)) if isinstance(wrong, OSError) else str(wrong)
-        problem = Problem("INPUT_VALIDATION_FAILED", f"{path} cannot be used: {reason}.", where=str(path))
-        raise BackpropError(problem) from wrong
+        message, hint = f"{path} cannot be used: {reason}.", "Name a GGUF file that is whole."
+        raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=str(path), hint=hint)) from wrong
     tokens, types = header.metadata.get(_TOKENS) or (), header.metadata.get(_TOKEN_TYPES) or ()
     special = {i: tokens[i] for i, kind in enumerate(types[: len(tokens)]) if kind in _SPECIAL}
     named = [header.metadata.get(f"tokenizer.ggml.{which}_token_id") for which in ("bos", "eos")]

@@ -41,11 +41,10 @@ class ExportPlan:
     """The text of README.md."""
     loss_image: str = attrs.field(default="", kw_only=True)
     """SVG that the card shows, beside it; empty when it shows none."""
-    base: str | None = None
-    """--base, where it takes the place of the base that the adapter names."""
     base_model: str | None = None
     """--base-model"""
-    adapter_tag: str | None = None
+    adapter_tag: str = ""
+    """--adapter-tag, else what PATH is called, as Ollama takes it."""
     shape: BaseShape | None = None
     """The adapter's base, for a format that needs no more of it than its configuration."""
     llama_cpp_path: str | None = None

@@ -26,5 +26,7 @@ class ExportReport:
     """Head and embedding, one tensor in the base, are two now; ``tie_word_embeddings`` is false."""
     ollama_name: str | None = None
     """What it is called in Ollama, where it was registered."""
+    ollama_replaced: bool = False
+    """Another model had the name in Ollama before."""
     pushed_to: str | None = None
     """The address on the Hub, where it was pushed."""
