@@ -6,8 +6,9 @@ a counterexample among others, and among ten times as many where a test names no
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("laws", deadline=None, derandomize=True)
-settings.register_profile("search", deadline=None, max_examples=1_000, print_blob=True)
+_EVER = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("laws", _EVER, derandomize=True)
+settings.register_profile("search", _EVER, max_examples=1_000, print_blob=True)
 settings.load_profile(os.environ.get("LAWS_PROFILE", "laws"))

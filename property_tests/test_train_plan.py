@@ -159,6 +159,8 @@ def test_an_extended_plan_differs_in_what_its_length_decides(
 def test_a_full_plan_differs_from_that_of_an_adapter_in_what_is_trained(
     settings: TrainSettings, facts: TrainFacts, offload: bool
 ) -> None:
+    # Unsloth trains adapters alone, and rows are not packed for it.
+    settings = attrs.evolve(settings, training=attrs.evolve(settings.training, use_unsloth=False))
     roomy = attrs.evolve(facts, hardware=attrs.evolve(facts.hardware, disk_free_bytes=None))
     asked = attrs.evolve(settings.training, mode=TrainMode.FULL, full_ft_offload=offload, full_ft_ceiling_billions=1e6)
     plan = planned(attrs.evolve(settings, training=asked), roomy)

@@ -196,6 +196,7 @@ def test_the_adapter_s_file_is_written_without_a_daemon_for_llama_cpp(adapter: s
     done = backprop(*arguments, cwd=tmp_path, OLLAMA_HOST="127.0.0.1:9")
     assert done.code == 0, done.stdout
     assert done.data["ollama_name"] is None
+    assert [check["name"] for check in done.data["checks"]] == ["metadata and tensors"]
     assert (tmp_path / "out" / "out-lora.gguf").read_bytes()[:4] == b"GGUF"
 
 

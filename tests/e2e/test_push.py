@@ -98,6 +98,19 @@ def test_an_adapter_s_own_gguf_file_holds_no_base_to_be_meant(hub: PushHub, tmp_
     assert b"LoRA adapter, in a GGUF file" in hub.repositories["ann/mine"].branches["main"]["README.md"]
 
 
+@pytest.mark.usefixtures("adapter")
+def test_a_token_that_is_none_is_told_by_where_it_came_from(hub: PushHub, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("two words")
+    for arguments, variables, where in (
+        ((), {"HF_TOKEN": "two words"}, "HF_TOKEN"),
+        (("--token", "two words"), {}, "--token"),
+        (("--token-file", "token"), {}, "--token-file"),
+    ):
+        (problem,) = push(hub, tmp_path, "lora", "--repo", "ann/mine", *arguments, **variables).data["problems"]
+        assert problem["where"] == where
+        assert "redacted" not in problem["message"]
+
+
 def test_a_base_that_is_a_directory_here_is_warned_of(hub: PushHub, adapter: Path, model: str, tmp_path: Path) -> None:
     done = push(hub, tmp_path, "lora", "--repo", "ann/mine")
     assert code_of(done) == (0, "INPUT_BASE_LOCAL")

@@ -334,6 +334,8 @@ def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path, "no-such-run"):
         problem = problem_of(path, run_dir=str(tmp_path))
         assert (problem.code, problem.where) == ("INPUT_VALIDATION_FAILED", "PATH")
+    assert problem.message.startswith("no-such-run is no directory. There is no run")
+    assert "--run-dir" in problem.hint
 
 
 def test_a_whole_model_is_copied_as_merged_and_is_no_adapter(base: Path, tmp_path: Path) -> None:

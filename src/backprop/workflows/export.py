@@ -135,7 +135,7 @@ def _planned(settings: ExportSettings, sources: Sources) -> ExportPlan:
         verify=settings.verify,
         model_card=None,
         base_model=settings.base_model,
-        adapter_tag=settings.adapter_tag or part_from(called),
+        adapter_tag=settings.adapter_tag or part_from(Path(settings.path).expanduser().absolute().name),
         shape=sources.shape,
         llama_cpp_path=settings.llama_cpp_path,
     )

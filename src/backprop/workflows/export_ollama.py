@@ -130,8 +130,8 @@ def write_gguf_adapter(plan: ExportPlan, out: Path, *, emit: Callable[[Event], N
     assert isinstance(planned, LoraPlan), "what cannot be written was refused"
     with staged(plan, out) as directory:
         emit(Stage("writing the adapter"))
-        write_adapter_file(planned, directory / plan.gguf_name)
-    return Exported(files_of(out))
+        read_back = write_adapter_file(planned, directory / plan.gguf_name)
+    return Exported(files_of(out), (read_back,))
 
 
 def _lora_plan(plan: ExportPlan) -> LoraPlan | Refused:

@@ -32,7 +32,10 @@ def observe_source(settings: ExportSettings) -> TargetFacts | Absent:
         try:
             record = HistoryStore(settings.run_dir).find(path, unknown_code="INPUT_VALIDATION_FAILED")
         except BackpropError as unknown:
-            return Absent(attrs.evolve(unknown.problems[0], where="PATH"))
+            (problem,) = unknown.problems
+            message = f"{path} is no directory. {problem.message}"
+            hint = f"List the runs with `backprop runs -o {settings.run_dir}`, or name their directory with --run-dir."
+            return Absent(attrs.evolve(problem, message=message, where="PATH", hint=hint))
         made = record.adapter or record.full_model
         if made is None:
             message = f"Run {record.run_id} has made nothing to export: it is {record.run_status.value}."

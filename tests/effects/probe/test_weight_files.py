@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from backprop.effects.probe.weight_files import WeightsDamaged, WeightsIncomplete, read_header, read_weights
+from backprop.plan.facts.model import LinearLayer
 
 TENSORS = {
     "model.embed_tokens.weight": torch.zeros(10, 4, dtype=torch.bfloat16),
@@ -20,6 +24,15 @@ TENSORS = {
     "model.layers.1.self_attn.q_proj.weight": torch.zeros(8, 4, dtype=torch.bfloat16),
     "model.vision_tower.layers.0.self_attn.k_proj.weight": torch.zeros(3, 3, dtype=torch.bfloat16),
     "lm_head.weight": torch.zeros(10, 4, dtype=torch.bfloat16),
+}
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
 }
 
 
@@ -39,17 +52,33 @@ def test_a_header_tells_what_safetensors_loads(directory: Path) -> None:
     }
 
 
-def test_linear_layers_are_those_of_the_text_models_first_layer_in_the_order_of_the_forward_pass(
-    directory: Path,
-) -> None:
+def test_linear_layers_are_those_of_the_text_model_in_the_order_of_the_forward_pass(directory: Path) -> None:
     weights = read_weights(directory)
     assert weights is not None
-    layers = weights.linear_layers()
-    assert layers is not None
-    assert [(layer.name, layer.in_features, layer.out_features) for layer in layers] == [
-        ("q_proj", 4, 8),
-        ("down_proj", 6, 4),
+    assert weights.linear_layers() == (LinearLayer("q_proj", 4, 8), LinearLayer("down_proj", 6, 4, some=1))
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("llama", {}),
+        ("lfm2", {"full_attn_idxs": [1, 3]}),
+        ("qwen3_5_text", {"linear_num_key_heads": 2, "linear_num_value_heads": 4}),
+    ],
+)
+def test_layers_that_only_some_decoder_layers_have_are_found_too(
+    tmp_path: Path, family: str, more: dict[str, Any]
+) -> None:
+    config = AutoConfig.for_model(family, **SHAPE, **more)
+    model: Any = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(tmp_path)
+    weights = read_weights(tmp_path)
+    assert weights is not None
+    found = {layer.name: layer.times(4) for layer in weights.linear_layers() or ()}
+    layers = [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".layers." in name
     ]
+    assert found == Counter(name.rsplit(".", 1)[-1] for name in layers)
 
 
 def test_a_tied_head_counts_once(directory: Path) -> None:

@@ -67,10 +67,9 @@ def write_gguf(
 
 def write_gguf_lora(plan: LoraPlan, target: Path) -> None:
     """Write a planned adapter file to ``target``, whole or not at all, in float32. Raises as :func:`write_gguf`."""
-    tensors = tuple(TensorPlan(t.name, t.source.shape, GgmlType.F32, t.source.name) for t in plan.tensors)
-    layout = GgufPlan(plan.architecture, plan.metadata, tensors, plan.heads)
+    layout = plan.layout
     with SourceFiles() as files, replacing(target) as stream:
-        begin = _write_head(stream, plan.architecture, plan.metadata, tensors)
+        begin = _write_head(stream, plan.architecture, plan.metadata, layout.tensors)
         stream.truncate(begin + layout.data_bytes)
         for tensor, offset in zip(plan.tensors, layout.offsets(), strict=True):
             values = _lora_values(files, tensor, plan.heads)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from backprop.plan.decision import Problem
 from backprop.plan.export.gguf.adapter import LoraPlan
+from backprop.plan.export.plan import Check
 
 _WRITER = "backprop.effects.export.gguf"
+_VERIFIER = "backprop.effects.export.gguf_verify"
 
 
 def check_writer() -> tuple[Problem, ...]:
@@ -20,6 +23,9 @@ def check_writer() -> tuple[Problem, ...]:
     return (Problem("DEP_PACKAGE_MISSING", message, hint="pip install gguf"),)
 
 
-def write_adapter_file(plan: LoraPlan, target: Path) -> None:
-    """Write the file whole or not at all. Raises RUNTIME_GGUF_EXPORT_FAILED, RUNTIME_DISK_FULL."""
+def write_adapter_file(plan: LoraPlan, target: Path) -> Check:
+    """Write the file whole or not at all, and read it back. Raises RUNTIME_GGUF_EXPORT_FAILED, RUNTIME_DISK_FULL."""
     import_module(_WRITER).write_gguf_lora(plan, target)
+    verifier: Any = import_module(_VERIFIER)
+    read_back: Check = verifier.check_file(plan.layout, target)
+    return read_back

@@ -71,7 +71,7 @@ def find_token(*, given: str | None, file: str | None, flag: str = "--token") ->
     if not token:
         raise BackpropError(Problem("HUB_PUSH_AUTH", "There is no token to push with."))
     if not token.isascii() or any(c.isspace() for c in token.strip()):
-        message = "This cannot be a token: it has blanks or letters that no token has."
+        message = "What was given as a token is none, for it has blanks or letters that no token has."
         hint = "Give the token alone, on one line, as huggingface.co/settings/tokens shows it."
         raise BackpropError(Problem("INPUT_VALIDATION_FAILED", message, where=where, hint=hint))
     return token.strip(), warnings

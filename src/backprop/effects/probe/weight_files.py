@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-_IN_FIRST_LAYER = re.compile(r"(?:.*\.)?layers\.0\.(?:.*\.)?(?P<name>[A-Za-z]\w*)\.weight")
+_IN_A_LAYER = re.compile(r"(?:.*\.)?layers\.(?P<layer>\d+)\.(?:.*\.)?(?P<name>[A-Za-z]\w*)\.weight")
 _FORWARD_ORDER = (
     "qkv_proj",
     "q_proj",
@@ -102,15 +102,23 @@ class StoredWeights:
         return sizes.most_common(1)[0][0] if sizes else None
 
     def linear_layers(self) -> tuple[LinearLayer, ...] | None:
-        """The linear layers of the first decoder layer, in the order of the forward pass; None when unknown."""
-        kinds: dict[str, LinearLayer] = {}
+        """The kinds of linear layers in the decoder layers, in the order of the forward pass; None when unknown."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        found: defaultdict[str, set[str]] = defaultdict(set)
         for tensor in self.tensors:
-            match = _IN_FIRST_LAYER.fullmatch(tensor.name)
+            match = _IN_A_LAYER.fullmatch(tensor.name)
             if match and len(tensor.shape) == 2 and not any(part in tensor.name for part in _NOT_TEXT):
-                out_features, in_features = tensor.shape
-                kinds.setdefault(match["name"], LinearLayer(match["name"], in_features, out_features))
+                shapes.setdefault(match["name"], tensor.shape)
+                found[match["name"]].add(match["layer"])
+        num_layers = len(set().union(*found.values()))
         known = {name: place for place, name in enumerate(_FORWARD_ORDER)}
-        return tuple(sorted(kinds.values(), key=lambda layer: known.get(layer.name, len(known)))) or None
+        return (
+            tuple(
+                LinearLayer(name, shape[1], shape[0], some=None if len(found[name]) == num_layers else len(found[name]))
+                for name, shape in sorted(shapes.items(), key=lambda item: known.get(item[0], len(known)))
+            )
+            or None
+        )
 
 
 def read_weights(directory: Path) -> StoredWeights | None:

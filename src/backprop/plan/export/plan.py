@@ -44,7 +44,7 @@ class ExportPlan:
     base_model: str | None = None
     """--base-model"""
     adapter_tag: str = ""
-    """--adapter-tag, else what PATH is called, as Ollama takes it."""
+    """--adapter-tag, else the name of the directory that was given, as Ollama takes it."""
     shape: BaseShape | None = None
     """The adapter's base, for a format that needs no more of it than its configuration."""
     llama_cpp_path: str | None = None

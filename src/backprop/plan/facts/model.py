@@ -20,11 +20,17 @@ class ModelSource(enum.Enum):
 
 @attrs.frozen
 class LinearLayer:
-    """A kind of linear layer that stands in every decoder layer, such as ``q_proj``."""
+    """A kind of linear layer in the decoder layers, such as ``q_proj``."""
 
     name: str
     in_features: int
     out_features: int
+    some: int | None = None
+    """How many decoder layers have one, where not all of them do: hybrid models attend in some layers only."""
+
+    def times(self, num_layers: int) -> int:
+        """How many there are in a model of ``num_layers`` decoder layers."""
+        return num_layers if self.some is None else self.some
 
 
 @attrs.frozen

@@ -85,12 +85,12 @@ def parameters_of(model: DecoderShape) -> Iterator[Tensors]:
     yield from _norms(model)
     for linear in model.linear_layers:
         if has_bias(model, linear.name):
-            yield Tensors(linear.out_features, model.num_layers)
+            yield Tensors(linear.out_features, linear.times(model.num_layers))
     if model.experts is not None:
         yield from _mixture(model, model.experts)
     for linear in model.linear_layers:
         numel = linear.in_features * linear.out_features
-        yield Tensors(numel, model.num_layers, columns=linear.in_features, is_linear=True)
+        yield Tensors(numel, linear.times(model.num_layers), columns=linear.in_features, is_linear=True)
 
 
 def _norms(model: DecoderShape) -> Iterator[Tensors]:

@@ -46,12 +46,13 @@ def adapter_groups(
     for linear in layers:
         if not _names(targets, linear.name):
             continue
+        count = linear.times(num_layers)
         groups += [
-            ParameterGroup(rank * linear.in_features, itemsize, num_layers, columns=linear.in_features),
-            ParameterGroup(rank * linear.out_features, itemsize, num_layers, columns=rank),
+            ParameterGroup(rank * linear.in_features, itemsize, count, columns=linear.in_features),
+            ParameterGroup(rank * linear.out_features, itemsize, count, columns=rank),
         ]
         if dora:
-            groups.append(ParameterGroup(linear.out_features, 4, num_layers))
+            groups.append(ParameterGroup(linear.out_features, 4, count))
     return tuple(groups)
 
 

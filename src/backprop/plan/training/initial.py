@@ -55,12 +55,14 @@ def plan_initial(
     if kind is AdapterInit.DEFAULT:
         return None
     iterations = LOFTQ_ITERATIONS if kind is AdapterInit.LOFTQ else 1
-    shapes = [(one.in_features, one.out_features) for one in model.linear_layers if one.name in targets]
+    layers = [one for one in model.linear_layers if one.name in targets]
+    sides = [(one.in_features, one.out_features) for one in layers]
+    flops = sum(one.times(model.num_layers) * _flops(*side, rank=rank) for one, side in zip(layers, sides, strict=True))
     return InitialPlan(
         kind=given(origins, "lora.init_lora_weights", kind),
         iterations=iterations,
-        flops=iterations * model.num_layers * sum(_flops(*shape, rank=rank) for shape in shapes),
-        matrix_bytes=max((_bytes(*shape, rank=rank) for shape in shapes), default=0),
+        flops=iterations * flops,
+        matrix_bytes=max((_bytes(*side, rank=rank) for side in sides), default=0),
         handed_over_rank=2 * rank,
     )
 

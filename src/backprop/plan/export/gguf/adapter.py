@@ -13,10 +13,11 @@ import attrs
 
 from backprop.plan.decision import Problem, Refused
 from backprop.plan.export.gguf.architectures import architecture_of
+from backprop.plan.export.gguf.ggml import GgmlType
 from backprop.plan.export.gguf.hyperparameters import read_hyperparameters
 from backprop.plan.export.gguf.metadata import Entry, real, text
 from backprop.plan.export.gguf.names import Change, place_of
-from backprop.plan.export.gguf.plan import UNSUPPORTED, check_family
+from backprop.plan.export.gguf.plan import UNSUPPORTED, GgufPlan, TensorPlan, check_family
 from backprop.plan.export.sources import AdapterFacts, Part, TensorFacts, ties_head
 
 _MERGED_HINT = "Merge it instead: --format gguf."
@@ -44,6 +45,12 @@ class LoraPlan:
     tensors: tuple[LoraTensor, ...]
     heads: tuple[int, int]
     """(query heads, key heads), by which rows of B are permuted."""
+
+    @property
+    def layout(self) -> GgufPlan:
+        """Which tensor stands where."""
+        tensors = tuple(TensorPlan(t.name, t.source.shape, GgmlType.F32, t.source.name) for t in self.tensors)
+        return GgufPlan(self.architecture, self.metadata, tensors, self.heads)
 
 
 def plan_lora(adapter: AdapterFacts, config: Mapping[str, Any], *, name: str) -> LoraPlan | Refused:
