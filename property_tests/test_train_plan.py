@@ -109,10 +109,16 @@ def test_the_arguments_of_an_adapter_are_accepted_by_peft_and_scale_as_planned(
     assert math.isclose(config.lora_alpha / divisor, adapter.scale)
 
 
+def without_unsloth(settings: TrainSettings) -> TrainSettings:
+    """Unsloth trains adapters from random weights alone, and rows are not packed for it."""
+    return attrs.evolve(settings, training=attrs.evolve(settings.training, use_unsloth=False))
+
+
 @given(train_settings(), train_facts())
 def test_first_weights_change_neither_the_shape_nor_the_memory_of_a_step_and_stand_beside_it(
     settings: TrainSettings, facts: TrainFacts
 ) -> None:
+    settings = without_unsloth(settings)
     random = attrs.evolve(settings, lora=attrs.evolve(settings.lora, init_lora_weights=AdapterInit.DEFAULT))
     computed = attrs.evolve(settings, lora=attrs.evolve(settings.lora, init_lora_weights=AdapterInit.PISSA))
     one, two = planned(random, facts), planned(computed, facts)
@@ -159,8 +165,7 @@ def test_an_extended_plan_differs_in_what_its_length_decides(
 def test_a_full_plan_differs_from_that_of_an_adapter_in_what_is_trained(
     settings: TrainSettings, facts: TrainFacts, offload: bool
 ) -> None:
-    # Unsloth trains adapters alone, and rows are not packed for it.
-    settings = attrs.evolve(settings, training=attrs.evolve(settings.training, use_unsloth=False))
+    settings = without_unsloth(settings)
     roomy = attrs.evolve(facts, hardware=attrs.evolve(facts.hardware, disk_free_bytes=None))
     asked = attrs.evolve(settings.training, mode=TrainMode.FULL, full_ft_offload=offload, full_ft_ceiling_billions=1e6)
     plan = planned(attrs.evolve(settings, training=asked), roomy)

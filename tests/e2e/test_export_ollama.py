@@ -125,7 +125,7 @@ def test_an_adapter_without_a_tokenizer_speaks_as_its_base_does(
     assert "template" not in double.bodies[-1]
     assert [problem["code"] for problem in done.data["problems"]] == ["INPUT_CHAT_TEMPLATE_MISSING"]
     assert "that of base:latest" in done.data["problems"][0]["message"]
-    assert done.data["checks"] == []
+    assert [check["name"] for check in done.data["checks"]] == ["metadata and tensors"]
 
 
 def test_a_tag_beside_a_name_has_no_effect_and_is_told(double: OllamaDouble, adapter: str, tmp_path: Path) -> None:

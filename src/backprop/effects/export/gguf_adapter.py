@@ -12,7 +12,7 @@ from backprop.plan.export.gguf.adapter import LoraPlan
 from backprop.plan.export.plan import Check
 
 _WRITER = "backprop.effects.export.gguf"
-_VERIFIER = "backprop.effects.export.gguf_verify"
+_READER = "backprop.effects.export.gguf_read_back"
 
 
 def check_writer() -> tuple[Problem, ...]:
@@ -26,6 +26,6 @@ def check_writer() -> tuple[Problem, ...]:
 def write_adapter_file(plan: LoraPlan, target: Path) -> Check:
     """Write the file whole or not at all, and read it back. Raises RUNTIME_GGUF_EXPORT_FAILED, RUNTIME_DISK_FULL."""
     import_module(_WRITER).write_gguf_lora(plan, target)
-    verifier: Any = import_module(_VERIFIER)
-    read_back: Check = verifier.check_file(plan.layout, target)
+    reader: Any = import_module(_READER)
+    read_back: Check = reader.check_header(plan.layout, target)
     return read_back
