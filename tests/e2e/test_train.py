@@ -61,6 +61,15 @@ def test_what_is_printed_by_a_dry_run_is_what_runs(tmp_path: Path, model: str, d
     assert record["plan"] == dry["plan"]
 
 
+def test_a_split_of_a_file_is_told_to_mean_nothing(tmp_path: Path, model: str, data: str) -> None:
+    words = ("train", "-m", model, "-d", data, *STEPS, "--dry-run", "--json")
+    asked, silent = backprop(*words, "--dataset-split", "test", cwd=tmp_path), backprop(*words, cwd=tmp_path)
+    assert [problem["where"] for problem in asked.data["problems"]] == [
+        *(problem["where"] for problem in silent.data["problems"]),
+        "--dataset-split",
+    ]
+
+
 def test_runs_of_one_directory_never_touch_each_other(tmp_path: Path, model: str, data: str) -> None:
     first = backprop("train", "-m", model, "-d", data, *STEPS, "--json", cwd=tmp_path).data
     weights = (Path(first["adapter"]) / "adapter_model.safetensors").read_bytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from backprop.effects.probe.dataset import mask_examples
+from backprop.effects.probe.row_source import is_local
 from backprop.effects.store.history import HistoryStore
 from backprop.effects.store.liveness import this_worker
 from backprop.plan.data.mask import MaskExample
@@ -20,6 +21,7 @@ from backprop.plan.runs.record import Fingerprints, RunRecord, settings_as_given
 from backprop.plan.runs.report import DryRunReport
 from backprop.plan.runs.row import RunKind
 from backprop.plan.runs.run_id import make_run_id, utc_text
+from backprop.plan.settings.idle import Lack, idle_flags
 from backprop.plan.settings.resolve import Origins
 from backprop.plan.settings.verbs.runs import RunStatus
 from backprop.plan.settings.verbs.train import TrainSettings
@@ -47,7 +49,8 @@ def run(request: Request[TrainSettings]) -> Outcome:
         plan = plan_train(settings, seen.facts, origins=request.origins)
         if isinstance(plan, Refused):
             return refused(COMMAND, (*plan.problems, *request.warnings))
-        warnings = (*plan.warnings, *request.warnings)
+        idle = idle_flags(request.origins, {Lack.SPLITS: is_local(plan.data.train.name)})
+        warnings = (*plan.warnings, *idle, *request.warnings)
         examples = _examples(settings, seen, plan)
         if settings.dry_run:
             return ok(COMMAND, DryRunReport(plan, fingerprint(plan), examples), warnings=warnings)

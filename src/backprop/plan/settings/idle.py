@@ -1,4 +1,4 @@
-"""Flags of the verbs on data that change nothing without another one, or with it."""
+"""Flags on data that change nothing without another one, or with it."""
 
 from __future__ import annotations
 
