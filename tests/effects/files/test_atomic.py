@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backprop.effects.files.atomic import (
+    make_directory,
     remove_directory,
     replace_directory,
     replacing_all,
@@ -199,3 +200,12 @@ def test_what_is_set_aside_is_never_overwritten(tmp_path: Path) -> None:
         set_aside(tmp_path / "file")
     assert (tmp_path / "file.unreadable-1").read_text() == "first"
     assert (tmp_path / "file.unreadable-2").read_text() == "second"
+
+
+def test_a_file_in_the_place_of_a_directory_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for place in ("taken", "taken/below"):
+        with pytest.raises(BackpropError) as refused:
+            make_directory(tmp_path / place)
+        assert refused.value.problems[0].code == "INPUT_PATH_UNUSABLE"
+        assert "a file is where a directory should be" in refused.value.problems[0].message

@@ -34,7 +34,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        in_place = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is where a directory should be" if in_place else error.strerror or str(error)
         problem = Problem(output_code(error), f"{path} cannot be written: {reason}.", where=str(path))
         raise BackpropError(problem) from error
 

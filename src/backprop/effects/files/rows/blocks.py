@@ -137,7 +137,7 @@ def _blocks(path: Path, *, block_bytes: int, hold: bool, stamp: Stamp) -> Iterat
             has_rows = True
             yield block
     if not has_rows:
-        raise invalid(path, "has no rows")
+        raise invalid(path, "has no rows", hint="Name a file with rows.")
 
 
 def _line_blocks(path: Path, stream: IO[bytes], stamp: Stamp | None, block_bytes: int) -> Iterator[Block]:

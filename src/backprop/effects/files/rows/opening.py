@@ -90,7 +90,7 @@ def check_file(path: Path) -> Stamp:
         if is_kind(found.st_mode):
             raise invalid(path, what, hint=hint)
     if not found.st_size:
-        raise invalid(path, "is empty")
+        raise invalid(path, "is empty", hint="Name a file with rows.")
     return _stamp(found)
 
 
