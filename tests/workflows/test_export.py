@@ -346,7 +346,7 @@ def test_a_whole_model_is_copied_as_merged_and_is_no_adapter(base: Path, tmp_pat
 
 
 def test_memory_that_runs_out_leaves_nothing_behind(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(*_: object) -> None:
+    def short(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(MergedTensor, "rows", short)

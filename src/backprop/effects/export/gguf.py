@@ -19,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from backprop.effects.export.quantizers import Array, Bytes, Quantizer
-from backprop.effects.export.tensors import MergedTensor, SourceFiles, check_base_rows, is_finite, read_tensor
+from backprop.effects.export.tensors import MergedTensor, Scratch, SourceFiles, check_base_rows, is_finite, read_tensor
 from backprop.effects.files.atomic import replacing
 from backprop.plan.decision import Problem
 from backprop.plan.errors import BackpropError
@@ -181,6 +181,7 @@ class _Writer:
     begin: int
     quantizer: Quantizer
     heads: tuple[int, int]
+    scratch: Scratch = attrs.field(factory=Scratch)
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def write(self, task: _Task) -> int:
@@ -202,8 +203,8 @@ class _Writer:
         if task.source is None:
             return np.array(tensor.values[start:stop], np.float32).view(np.uint8)
         merged = task.source.get()
-        values = merged.rows(start, stop)
-        if not is_finite(values.view(np.uint8).reshape(-1), "float32"):
+        values = merged.rows(start, stop, scratch=self.scratch)
+        if not is_finite(values.view(np.uint8).reshape(-1), "float32", scratch=self.scratch):
             check_base_rows(merged, start, stop)
             raise _not_finite(str(tensor.source))
         values = changed(values, tensor.change, _head_rows(tensor.change, tensor.shape[0], self.heads))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,32 @@ from backprop.plan.export.sources import ITEM_BYTES, AdapterFacts, TensorFacts
 Array = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.uint8]
 BLOCK_BYTES = 2**18
-"""What is worked on at once: a block and its intermediate values stay in a core's cache, and the allocator reuses their
-memory instead of asking the system for new pages, which at twice the size costs as much as the arithmetic."""
+"""Of float32 at once, where nothing is kept from block to block: what the allocator reuses without asking the system
+for new pages, which at twice the size costs as much as the arithmetic."""
 _STORED = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
-_EXPONENTS = {"float32": (np.uint32, 0x7F800000), "float16": (np.uint16, 0x7C00), "bfloat16": (np.uint16, 0x7F80)}
+_EXPONENTS: Mapping[str, tuple[type[np.unsignedinteger[Any]], int]] = {
+    "float32": (np.uint32, 0x7F800000),
+    "float16": (np.uint16, 0x7C00),
+    "bfloat16": (np.uint16, 0x7F80),
+}
+
+
+class Scratch(threading.local):
+    """Memory for intermediate values, kept from block to block, which spares new pages; every thread has its own.
+
+    What is computed in it stands until the same thread computes the next.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Bits] = {}
+
+    def take(self, use: str, size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array of ``size`` elements with whatever stands in it; the next of the same ``use`` takes its place."""
+        num_bytes = size * np.dtype(dtype).itemsize
+        buffer = self._buffers.get(use)
+        if buffer is None or buffer.size < num_bytes:
+            buffer = self._buffers[use] = np.empty(num_bytes, np.uint8)
+        return buffer[:num_bytes].view(dtype)
 
 
 class SourceFiles:
@@ -41,9 +64,12 @@ class SourceFiles:
         while self._opened:
             self._opened.pop().close()
 
-    def read(self, file: str, begin: int, num_bytes: int) -> Bits:
-        """Bytes of a file as a new array. Raises DEP_MODEL_LOAD_FAILED when it is shorter, or cannot be read."""
-        buffer = np.empty(num_bytes, np.uint8)
+    def read(self, file: str, begin: int, num_bytes: int, *, scratch: Scratch | None = None) -> Bits:
+        """Bytes of a file, in an array of their own or in ``scratch``.
+
+        Raises DEP_MODEL_LOAD_FAILED when it is shorter, or cannot be read.
+        """
+        buffer = (scratch or Scratch()).take("raw", num_bytes, np.uint8)
         view = buffer.data
         try:
             stream = self._stream(file)
@@ -69,17 +95,18 @@ def _unreadable(file: str, why: str) -> BackpropError:
     return BackpropError(Problem("DEP_MODEL_LOAD_FAILED", f"{file} cannot be read: {why}.", where=file))
 
 
-def decode(raw: Bits, dtype: str) -> Array:
+def decode(raw: Bits, dtype: str, *, scratch: Scratch | None = None) -> Array:
     """Stored bytes as float32, flat; exact for all types but float64."""
     stored = raw.view(_STORED[dtype])
-    if dtype == "bfloat16":
-        wide = stored.astype(np.uint32)
-        wide <<= 16
-        return wide.view(np.float32)
-    return stored.astype(np.float32, copy=False)
+    if dtype != "bfloat16":
+        return stored.astype(np.float32, copy=False)
+    bits = (scratch or Scratch()).take("decoded", stored.size, np.uint32)
+    bits[...] = stored
+    bits <<= 16
+    return bits.view(np.float32)
 
 
-def encode(values: Array, dtype: str) -> npt.NDArray[np.generic]:
+def encode(values: Array, dtype: str, *, scratch: Scratch | None = None) -> npt.NDArray[np.generic]:
     """float32 in a stored type, rounded to nearest, ties to even, as torch does it. ``values`` may be overwritten.
 
     What is too large becomes an infinity. Of NaN only those are kept whose low half is not full, as arithmetic makes.
@@ -87,24 +114,28 @@ def encode(values: Array, dtype: str) -> npt.NDArray[np.generic]:
     if dtype != "bfloat16":
         with np.errstate(over="ignore"):
             return values.astype(_STORED[dtype], copy=False)
-    bits = np.ascontiguousarray(values).view(np.uint32)
-    odd = bits >> 16
+    bits = np.ascontiguousarray(values).view(np.uint32).reshape(-1)
+    scratch = scratch or Scratch()
+    odd = np.right_shift(bits, 16, out=scratch.take("spare", bits.size, np.uint32))
     odd &= 1
     odd += 0x7FFF
     bits += odd
     bits >>= 16
-    return bits.astype(np.uint16)
+    stored = scratch.take("encoded", bits.size, np.uint16)
+    stored[...] = bits
+    return stored.reshape(values.shape)
 
 
-def is_finite(raw: npt.NDArray[np.generic], dtype: str) -> bool:
+def is_finite(raw: npt.NDArray[np.generic], dtype: str, *, scratch: Scratch | None = None) -> bool:
     """No element is NaN or infinite, judged by the exponents; whole numbers always are."""
     if dtype == "float64":
         return bool(np.isfinite(raw.view(np.float64)).all())
     if dtype not in _EXPONENTS:
         return True
     kind, exponent = _EXPONENTS[dtype]
-    bits = raw.view(kind)
-    return not bits.size or bool((bits & kind(exponent)).max() < exponent)
+    bits: npt.NDArray[Any] = raw.view(kind).reshape(-1)
+    exponents = (scratch or Scratch()).take("exponents", bits.size, kind)
+    return not bits.size or bool(np.bitwise_and(bits, kind(exponent), out=exponents).max() < exponent)
 
 
 def read_tensor(files: SourceFiles, tensor: TensorFacts) -> Array:
@@ -126,9 +157,9 @@ class MergedTensor:
         self._factors = _factors(files, entry.update) if entry.update else None
         self._scales = self._magnitudes(entry.update) if entry.update and entry.update.magnitude else None
 
-    def rows(self, start: int, stop: int) -> Array:
+    def rows(self, start: int, stop: int, *, scratch: Scratch | None = None) -> Array:
         """Rows ``start`` to ``stop`` (excluded) in float32: (stop - start, everything else), the update added."""
-        values = self._updated(start, stop)
+        values = self._updated(start, stop, scratch)
         if self._scales is None:
             return values
         update = self.entry.update
@@ -151,24 +182,26 @@ class MergedTensor:
         step = max(1, num_bytes // max(1, 4 * self._row_items))
         return ((begin, min(begin + step, end)) for begin in range(start, end, step))
 
-    def _updated(self, start: int, stop: int) -> Array:
-        source = self.entry.source
-        row_bytes = self._row_items * ITEM_BYTES[source.dtype]
-        raw = self.files.read(source.file, source.begin + start * row_bytes, (stop - start) * row_bytes)
-        values = decode(raw, source.dtype).reshape(stop - start, self._row_items)
+    def _updated(self, start: int, stop: int, scratch: Scratch | None) -> Array:
+        source, scratch = self.entry.source, scratch or Scratch()
+        row_bytes, shape = self._row_items * ITEM_BYTES[source.dtype], (stop - start, self._row_items)
+        begin = source.begin + start * row_bytes
+        raw = self.files.read(source.file, begin, (stop - start) * row_bytes, scratch=scratch)
+        values = decode(raw, source.dtype, scratch=scratch).reshape(shape)
         if self._factors is not None:
             left, right = self._factors
+            product = scratch.take("spare", values.size, np.float32).reshape(shape)
             with np.errstate(over="ignore", invalid="ignore"):
-                values += left[start:stop] @ right
+                values += np.matmul(left[start:stop], right, out=product)
         return values
 
     def _magnitudes(self, update: LowRank) -> Array:
         """DoRA: the magnitude of each of W's rows over the norm of W + scale · B·A."""
         assert update.magnitude is not None
         wanted = read_tensor(self.files, update.magnitude).reshape(-1)
-        squares = np.zeros(wanted.size, np.float64)
+        squares, scratch = np.zeros(wanted.size, np.float64), Scratch()
         for start, stop in self.blocks():
-            block = self._updated(start, stop)
+            block = self._updated(start, stop, scratch)
             if update.is_transposed:
                 squares += np.einsum("ij,ij->j", block, block, dtype=np.float64)
             else:
