@@ -1,7 +1,7 @@
 """What somebody would write with TRL alone; ``benchmarks.throughput`` compares it with ``backprop train``.
 
-``python benchmarks/plain_trl.py MODEL DATA.jsonl OUTPUT STEPS BATCH RANK`` prints a JSON object after every step:
-the time, the tokens so far, and the places of the batches so far, padding included.
+``python benchmarks/plain_trl.py MODEL DATA.jsonl OUTPUT STEPS BATCH RANK`` prints a JSON object when it begins to
+train, after every step, and at the end: times, tokens, and the places of all batches, padding included.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ MODEL, DATA, OUTPUT, STEPS, BATCH, RANK = sys.argv[1:]
 
 
 class Told(TrainerCallback):  # type: ignore[misc]
-    """Prints after every step."""
+    """Prints when training begins, and after every step."""
+
+    def on_train_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        print(json.dumps({"begun": time.time()}), flush=True)
 
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         told = {"at": time.time(), "step": state.global_step, "tokens": state.num_input_tokens_seen}

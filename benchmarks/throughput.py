@@ -6,7 +6,7 @@ Three ways train an adapter on the same conversations, every token learned, one 
 ``backprop train --no-packing``, and ``backprop train`` with its rows packed. The conversations have the lengths of
 real ones; their words say nothing. Padding is what packing removes, so that packing can be 1 / (1 - padding share)
 times as fast; of that it must reach PACKED, the unpacked run UNPACKED of the script's tokens a second, and the time
-from the command to the end of the first step may be FIRST times the script's. Exits 1 when one of them is missed.
+from the command to the beginning of the first step may be FIRST times the script's. Exits 1 when one of them is missed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Speed:
     """What one run took."""
 
     tokens_per_second: float
-    """Padding left out, the first step and what comes before it too."""
+    """Padding left out; from the beginning of the first step to the end of the last."""
     first_step: float
-    """Seconds from the command to the end of the first step."""
+    """Seconds from the command to the beginning of the first step."""
     padding: float | None = None
     """Share of the places in all batches that are padding."""
 
@@ -73,10 +73,9 @@ def plain(model: str, data: Path, output: Path, steps: int) -> Speed:
     words = [str(script), model, str(data), str(output), str(steps), str(BATCH), str(RANK)]
     begun, lines = _run(words)
     told = [json.loads(line) for line in lines if line.startswith('{"')]
-    *each, whole = told
-    first, last = each[0], each[-1]
-    rate = (last["tokens"] - first["tokens"]) / (last["at"] - first["at"])
-    return Speed(rate, first["at"] - begun, 1 - whole["tokens"] / whole["places"])
+    start, *_, last, whole = told
+    rate = last["tokens"] / (last["at"] - start["begun"])
+    return Speed(rate, start["begun"] - begun, 1 - whole["tokens"] / whole["places"])
 
 
 def ours(model: str, data: Path, output: Path, steps: int | None, *flags: str) -> Speed:
@@ -87,12 +86,12 @@ def ours(model: str, data: Path, output: Path, steps: int | None, *flags: str) -
     words += ["--max-seq-length", "1024", "--logging-steps", "1", "--train-on-prompt", "--backend", "cpu", "--json"]
     begun, lines = _run([*words, *flags])
     run = json.loads("".join(lines))
-    metrics = Path(output, "runs", run["run_id"], "metrics.jsonl")
-    told = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    at = [datetime.fromisoformat(line["at"]).timestamp() for line in told]
-    took = [after - before for before, after in itertools.pairwise(at)]
-    tokens = sum(line["tokens_per_second"] * seconds for line, seconds in zip(told[1:], took, strict=True))
-    return Speed(tokens / sum(took), at[0] - begun)
+    directory = Path(output, "runs", run["run_id"])
+    events = [json.loads(line) for line in (directory / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    # Just before the first step; to the second.
+    start = next(datetime.fromisoformat(event["at"]) for event in events if event["event"] == "MemoryChecked")
+    took = next(event["train_seconds"] for event in events if event["event"] == "Finished")
+    return Speed(run["plan"]["length"]["tokens"] / took, start.timestamp() - begun)
 
 
 def _run(words: list[str]) -> tuple[float, list[str]]:

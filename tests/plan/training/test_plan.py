@@ -170,6 +170,13 @@ def test_packing_on_the_cpu_uses_short_sequences() -> None:
     assert plan.length.sequences == 100
 
 
+def test_a_row_that_is_longer_than_packed_sequences_stands_alone() -> None:
+    plan = planned(settings(), world(data=dataset(tokens(((64, 800), (900, 3))))))
+    assert plan.batch.packed_length is not None
+    assert plan.batch.packed_length.value == 512
+    assert plan.length.sequences == 103
+
+
 def test_the_sequence_length_is_bounded_by_the_model() -> None:
     facts = world(model="microsoft/Phi-3-mini-4k-instruct")
     wanted = settings(model={"max_seq_length": 8192})

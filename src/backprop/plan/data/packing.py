@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 def pack(lengths: Sequence[int], capacity: int) -> tuple[tuple[int, ...], ...]:
     """Groups of row numbers, each at most ``capacity`` tokens in all; every row stands in exactly one group.
 
-    Best-fit decreasing, O(n log n). Rows of equal length keep their order, groups stand in the order of their longest
-    row. Every length must lie between 1 and ``capacity``.
+    A row that is longer than that is a group of its own. Best-fit decreasing, O(n log n). Rows of equal length keep
+    their order, groups stand in the order of their longest row. No row may be empty.
     """
     rows_by_length: dict[int, list[int]] = defaultdict(list)
     for row, length in enumerate(lengths):
@@ -19,14 +19,14 @@ def pack(lengths: Sequence[int], capacity: int) -> tuple[tuple[int, ...], ...]:
     groups: list[list[int]] = []
     room = _Room()
     for length in sorted(rows_by_length, reverse=True):
-        assert 1 <= length <= capacity, "rows are cut to the capacity and never empty"
+        assert length, "no row is empty"
         rows = rows_by_length[length]
         placed = 0
         while placed < len(rows):
             space = room.smallest(length)
             if space is None:
                 groups.append([])
-                room.put(capacity, len(groups) - 1)
+                room.put(max(capacity, length), len(groups) - 1)
                 continue
             group = room.take(space)
             # Filling the tightest group until the length no longer fits is what best fit does row by row.
@@ -43,15 +43,15 @@ def count_packed(length_counts: Iterable[tuple[int, int]], capacity: int) -> int
     spaces: dict[int, int] = defaultdict(int)
     open_spaces: list[int] = []
     for length, rows in sorted(length_counts, reverse=True):
-        assert 1 <= length <= capacity, "rows are cut to the capacity and never empty"
+        assert length, "no row is empty"
         left = rows
         while left:
             at = bisect_left(open_spaces, length)
             if at == len(open_spaces):
-                each = capacity // length
+                each = max(1, capacity // length)
                 added = -(-left // each)
                 num_groups += added
-                _add(spaces, open_spaces, capacity, added)
+                _add(spaces, open_spaces, max(capacity, length), added)
                 continue
             space = open_spaces[at]
             each = space // length

@@ -36,7 +36,7 @@ class BatchPlan:
     sequence_length: Decision[int]
     """The longest row in tokens; longer ones are cut, or left out where their answers are judged."""
     packed_length: Decision[int] | None
-    """The capacity of a packed sequence in tokens; None without packing."""
+    """The capacity of a packed sequence in tokens, which longer rows exceed alone; None without packing."""
     processes: int = 1
     """Processes that share an update equally; micro-batch and accumulation are those of each."""
 

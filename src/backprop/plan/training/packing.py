@@ -16,7 +16,7 @@ from backprop.plan.training.rail import Rail
 from backprop.plan.training.unsloth import LETS_ROWS_SEE
 
 CPU_PACKED_LENGTH = 512
-"""Without a fused kernel the attention mask of a packed sequence costs its length squared."""
+"""Attention over a packed sequence costs the processor its length squared, other rows' places included."""
 KEEP_ROWS_APART = frozenset(FAMILIES) | {
     "apertus",
     "arcee",
@@ -88,7 +88,7 @@ def plan_packing(
         return Decision(False, "Unsloth", LETS_ROWS_SEE), None
     if data.tokens is None:
         return Decision(False, "unknown row lengths", "Rows cannot be packed before they are tokenized."), None
-    capacity = _packed_length(rail, data, sequence_length)
+    capacity = _packed_length(rail, sequence_length)
     packed = count_packed(data.tokens.length_counts, capacity.value)
     if chosen is None and packed < effective:
         made = "1 sequence" if packed == 1 else f"{packed} sequences"
@@ -115,10 +115,8 @@ def check_packing(packing: Decision[bool], model: ModelFacts, *, origins: Origin
         )
 
 
-def _packed_length(rail: Rail, data: DatasetFacts, sequence_length: int) -> Decision[int]:
+def _packed_length(rail: Rail, sequence_length: int) -> Decision[int]:
     if rail is Rail.CUDA:
         return Decision(sequence_length, "sequence length", "The card takes whole sequences best.")
-    assert data.tokens is not None
-    longest = max((length for length, _ in data.tokens.length_counts), default=1)
-    value = min(sequence_length, max(longest, CPU_PACKED_LENGTH))
-    return Decision(value, "CPU", "Longer packed sequences cost the processor their length squared in attention.")
+    why = "Attention over rows together costs the processor their length squared; longer rows stand alone."
+    return Decision(min(sequence_length, CPU_PACKED_LENGTH), "CPU", why)

@@ -28,9 +28,9 @@ class SequencePlan:
     def for_memory(self, data: DataFacts) -> Sequences:
         """The longest sequence that there is, or that there may be where rows were not tokenized."""
         heldout = self._longest_row(data.heldout) if data.heldout else None
-        if self.packed_length is not None:
-            return Sequences(self.packed_length.value, is_packed=True, longest_heldout=heldout)
         longest = self._longest_row(data.train)
+        if self.packed_length is not None:
+            return Sequences(max(longest, self.packed_length.value), is_packed=True, longest_heldout=heldout)
         return Sequences(longest, is_packed=False, longest_heldout=heldout, objective=self.objective)
 
     def _longest_row(self, data: DatasetFacts) -> int:
