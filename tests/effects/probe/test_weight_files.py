@@ -23,6 +23,8 @@ TENSORS = {
     "model.layers.0.self_attn.q_proj.bias": torch.zeros(8),
     "model.layers.1.self_attn.q_proj.weight": torch.zeros(8, 4, dtype=torch.bfloat16),
     "model.vision_tower.layers.0.self_attn.k_proj.weight": torch.zeros(3, 3, dtype=torch.bfloat16),
+    "mtp.layers.0.mlp.down_proj.weight": torch.zeros(4, 6, dtype=torch.bfloat16),
+    "mtp.layers.1.mlp.down_proj.weight": torch.zeros(4, 6, dtype=torch.bfloat16),
     "lm_head.weight": torch.zeros(10, 4, dtype=torch.bfloat16),
 }
 

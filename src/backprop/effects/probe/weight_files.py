@@ -46,7 +46,8 @@ _FORWARD_ORDER = (
     "up_proj",
     "down_proj",
 )
-_NOT_TEXT = ("vision", "visual", "audio", "encoder.")
+_NOT_DECODER = ("vision", "visual", "audio", "encoder.", "mtp.")
+"""Towers of other senses, and layers that predict further tokens, which transformers does not load."""
 
 
 class WeightsDamaged(Exception):
@@ -107,7 +108,7 @@ class StoredWeights:
         found: defaultdict[str, set[str]] = defaultdict(set)
         for tensor in self.tensors:
             match = _IN_A_LAYER.fullmatch(tensor.name)
-            if match and len(tensor.shape) == 2 and not any(part in tensor.name for part in _NOT_TEXT):
+            if match and len(tensor.shape) == 2 and not any(part in tensor.name for part in _NOT_DECODER):
                 shapes.setdefault(match["name"], tensor.shape)
                 found[match["name"]].add(match["layer"])
         num_layers = len(set().union(*found.values()))
